@@ -1,0 +1,157 @@
+"""Transforms made of transforms: branches, sequences, replay buffers and replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from unlearnjax.core.state import UnlearnState
+from unlearnjax.core.tree import fold_name, name_id
+from unlearnjax.core.types import RESERVED_ROLES, Batch, Info, Memory, Refs, RoleBatch, Transform
+
+
+def switch(by: str = "phase", **transforms: Transform) -> Transform:
+  """Runs one of several transforms, chosen by a scalar of the batch.
+
+  Args:
+    by: batch key that holds `name_id(branch)`; `zip_roles(cycle=...)` writes it to `"phase"`.
+    **transforms: the branches by name. Branches whose `descend`s carry one name share that optimizer.
+
+  Returns:
+    a Transform whose info holds the keys of all branches, NaN where a branch did not run; `info["ok"]` is that of the
+    active branch, and False for a phase that names no branch.
+
+  Example:
+    >>> from unlearnjax.core.descend import descend
+    >>> import optax
+    >>> up = descend({"forget": lambda p, b, v: (-jnp.sum(p["w"]), {})}, optax.sgd(1.0))
+    >>> down = descend({"retain": lambda p, b, v: (jnp.sum(p["w"]), {})}, optax.sgd(1.0))
+    >>> step = switch("phase", max=up, min=down)
+    >>> state = step.init(UnlearnState.create({"w": jnp.zeros(())}, rng=jax.random.key(0)))
+    >>> batch = {"phase": name_id("min"), "forget": {"id": jnp.zeros(1)}, "retain": {"id": jnp.zeros(1)}}
+    >>> state, info = step.update(state, batch, {})
+    >>> float(state.params["w"]), bool(info["ok"])
+    (-1.0, True)
+  """
+  if not transforms:
+    raise ValueError("switch needs at least one transform")
+  names = tuple(transforms)
+  if by not in RESERVED_ROLES:
+    raise ValueError(f"by must be one of the reserved batch keys {RESERVED_ROLES}, got {by!r}")
+
+  def init(state: UnlearnState) -> UnlearnState:
+    for transform in transforms.values():
+      state = transform.init(state)
+    return state
+
+  def update(state: UnlearnState, batch: Batch, refs: Refs) -> tuple[UnlearnState, Info]:
+    if by not in batch:
+      raise ValueError(f"switch reads batch[{by!r}], but the batch holds {sorted(batch)}: use zip_roles(cycle=)")
+    ids = jnp.array([name_id(n) for n in names], jnp.int32)
+    chosen = jnp.asarray(batch[by], jnp.int32)
+    infos = [jax.eval_shape(t.update, state, batch, refs)[1] for t in transforms.values()]
+    union = {k: v for info in reversed(infos) for k, v in info.items()}
+
+    def branch(transform: Transform):
+      def run(state, batch, refs):
+        state, info = transform.update(state, batch, refs)
+        return state, {k: info.get(k, _absent(v)) for k, v in union.items()}
+
+      return run
+
+    state, info = jax.lax.switch(
+      jnp.argmax(ids == chosen), [branch(t) for t in transforms.values()], state, batch, refs
+    )
+    return state, {**info, "ok": info["ok"] & (ids == chosen).any()}
+
+  return Transform(init, update)
+
+
+def _absent(like: jax.ShapeDtypeStruct) -> jax.Array:
+  missing = jnp.nan if jnp.issubdtype(like.dtype, jnp.inexact) else 0
+  return jnp.full(like.shape, missing, like.dtype)
+
+
+def sequence(*transforms: Transform) -> Transform:
+  """Runs transforms one after another in one step; each reads the info of those before it as `batch["info"]`.
+
+  The step counter advances once. Where links report the same key, the last one stands; `ok` must hold for all.
+  """
+  if not transforms:
+    raise ValueError("sequence needs at least one transform")
+
+  def init(state: UnlearnState) -> UnlearnState:
+    for transform in transforms:
+      state = transform.init(state)
+    return state
+
+  def update(state: UnlearnState, batch: Batch, refs: Refs) -> tuple[UnlearnState, Info]:
+    step, info, ok = state.step, {}, jnp.array(True)
+    for transform in transforms:
+      state, new = transform.update(state.replace(step=step), {**batch, "info": info}, refs)
+      ok &= new["ok"]
+      info = {**info, **new}
+    return state.replace(step=step + 1), {**info, "ok": ok}
+
+  return Transform(init, update)
+
+
+def replay(
+  transform: Transform,
+  memory: Memory,
+  *,
+  role: str,
+  size: int,
+  add_from: str,
+  example: RoleBatch,
+  store: Mapping[str, str] | None = None,
+) -> Transform:
+  """Reads a role batch from a memory before the step, and adds the step's own examples to it afterwards.
+
+  Args:
+    transform: the step that uses the role.
+    memory: how examples are kept.
+    role: name of the role that is read, and of the buffer in `state.memory`.
+    size: rows to read.
+    add_from: the role whose examples are added.
+    example: a role batch, or `jax.ShapeDtypeStruct`s of one, that fixes the shapes of the buffer.
+    store: further columns to keep, from info: `{"logits": "current/logits"}` keeps what the step reported (DER++).
+  """
+  store = dict(store or {})
+
+  def init(state: UnlearnState) -> UnlearnState:
+    if role in state.memory:
+      raise ValueError(f"the state already has a memory {role!r}")
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), dict(example))
+    return transform.init(state.replace(memory={**state.memory, role: memory.init(zeros)}))
+
+  def update(state: UnlearnState, batch: Batch, refs: Refs) -> tuple[UnlearnState, Info]:
+    key = fold_name(jax.random.fold_in(state.rng, state.step), "replay", role)
+    read_key, add_key = jax.random.split(key)
+    buffer = state.memory[role]
+    state, info = transform.update(state, {**batch, role: memory.read(buffer, read_key, size)}, refs)
+    rows = {**batch[add_from], **{column: info[key] for column, key in store.items()}}
+    return state.replace(memory={**state.memory, role: memory.add(buffer, rows, add_key)}), info
+
+  return Transform(init, update)
+
+
+def replicate(transform: Transform, *, refs_axis: int | None = None) -> Transform:
+  """Runs many copies at once: seeds, shards or ensembles, over a leading axis of the state and of every role batch.
+
+  Args:
+    transform: the step of one copy.
+    refs_axis: 0 when refs carry the leading axis too; None (default) shares them.
+
+  The phase and the progress of a plan stay unbatched, so `switch` keeps its branch.
+  """
+
+  def axes(batch: Batch):
+    return {k: None if k in ("phase", "progress") else 0 for k in batch}
+
+  def update(state, batch, refs):
+    return jax.vmap(transform.update, in_axes=(0, axes(batch), refs_axis))(state, dict(batch), refs)
+
+  return Transform(jax.vmap(transform.init), update)

@@ -1,0 +1,320 @@
+"""The only training loop."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unlearnjax.core.batches import gather, pad_rows, tables_of
+from unlearnjax.core.history import History
+from unlearnjax.core.plan import Feed, Plan
+from unlearnjax.core.run import Run
+from unlearnjax.core.state import UnlearnState
+from unlearnjax.core.tree import all_finite, fold_name, strong
+from unlearnjax.core.types import EMPTY, Refs, Transform
+from unlearnjax.sharding import data_parallelism, place, split_batch
+
+_log = logging.getLogger("unlearnjax")
+CHUNK = 256
+FEED_CHUNK = 8
+_TARGET_SECONDS = 0.5
+
+
+class NonFiniteError(ArithmeticError):
+  """A loss or a parameter became infinite or not-a-number.
+
+  Attributes:
+    step: the step at which it was seen.
+    names: what was not finite.
+  """
+
+  def __init__(self, message: str, step: int, names: list[str]):
+    super().__init__(message)
+    self.step, self.names = step, names
+
+
+def fit(
+  transform: Transform,
+  state: UnlearnState,
+  batches: Plan | Feed,
+  refs: Refs = EMPTY,
+  run: Run | None = None,
+  *,
+  name: str = "fit",
+  until: Callable[[History], bool] | None = None,
+) -> tuple[UnlearnState, History]:
+  """Runs a transform over a plan: whole chunks of steps on the device, checkpoints, progress, exact resume.
+
+  Compiles once: chunks of any length, requests of any size over one table, and remainders share one program.
+
+  Args:
+    transform: the step. Build it once and keep it: its identity is the key of the compilation cache.
+    state: made by `transform.init`. It is donated; the caller's own arrays stay alive if `UnlearnState.create` copied.
+    batches: from `zip_roles`, or a `Feed`.
+    refs: read-only arrays. Those saved with a checkpoint win on resume.
+    run: output directory, checkpoint policy, mesh, progress, ledger.
+    name: unique within the run's scope; names the checkpoints.
+    until: stops early; asked with the history after every pass over the anchor.
+
+  Returns:
+    the final state and the history of every scalar that the transform reported.
+
+  Raises:
+    NonFiniteError: something became non-finite; names it, the step and the last checkpoint.
+    unlearnjax.checkpoint.CheckpointError: the directory holds a checkpoint of another model, method or plan.
+  """
+  run = run or Run()
+  run.claim(name)
+  with run.cost.measure():
+    return _Fit(transform, state, batches, refs, run, name, until).run()
+
+
+class _Fit:
+  """The bookkeeping of one call of `fit`; everything numerical is in `_run_chunk`."""
+
+  def __init__(self, transform, state, batches, refs, run, name, until):
+    self.transform, self.batches, self.job, self.name, self.until = transform, batches, run, name, until
+    self.lead = jnp.ndim(state.step)
+    self.state, self.refs = place(strong(state), run.mesh), place(strong(dict(refs)), run.mesh)
+    self.history, self.position, self.done = History(), 0, False
+    self.before = run.cost.to_dict()
+    self.store, self.saved, self.refs_saved = None, None, False
+    self.seeds = self._seeds()
+    self.fingerprint = {**batches.fingerprint(), "seeds": list(self.seeds)}
+    if isinstance(batches, Plan):
+      sources = {r: s.source for r, s in batches.streams.items()}
+      self.layout, self.tables = tables_of(sources, batches.capacity, run.mesh)
+      self.iterator, self.consumed = None, None
+    else:
+      self.layout, self.tables = None, {}
+      self.iterator = batches.make()
+      self.consumed = _iterator_state(self.iterator)
+    directory = run.directory(name)
+    if directory is not None:
+      from unlearnjax.checkpoint import Store
+
+      self.store = Store(directory, run.keep)
+      self._restore()
+
+  def _seeds(self) -> tuple[int, ...]:
+    if isinstance(self.batches, Feed):
+      return ()
+    copies = self.state.step.shape[0] if self.lead else 1
+    seeds = self.batches.seeds
+    if seeds is None:  # from the key of the state: same key, same order
+      keys = jax.vmap(lambda k: fold_name(k, "order"))(self.state.rng.reshape(copies))
+      words = np.asarray(jax.random.key_data(keys)).reshape(copies, -1)[:, -2:]
+      seeds = tuple(int(a) << 32 | int(b) for a, b in words)
+    if len(seeds) != copies:
+      raise ValueError(f"the plan has {len(seeds)} seeds, but the state has {copies} replicas")
+    return seeds
+
+  def run(self) -> tuple[UnlearnState, History]:
+    steps, chunk, last_save, first = self.batches.steps, 16, time.perf_counter(), True
+    bar = _progress_bar(self.job, self.name, steps, self.position)
+    try:
+      while not self.done and self.position < steps:
+        data, spent, count = self._take(min(chunk, self._boundary() - self.position))
+        if not count:
+          break
+        start = time.perf_counter()
+        ran, self.state, logs, ok, finite = _run_chunk(
+          self.transform, self.layout, self.job.mesh, self.job.data_axes,
+          self.state, self.refs, self.tables, data, count, self.position, steps,
+        )  # fmt: skip
+        ran, logs, ok, finite = jax.device_get((ran, logs, ok, finite))
+        took = time.perf_counter() - start
+        self._account(int(ran), logs, spent)
+        if not (np.any(ok) and np.any(finite)):
+          self._fail(int(ran), logs, bool(np.any(ok)))
+        self._show(bar, int(ran), logs)
+        if not first:  # the first one compiles
+          chunk = _next_chunk(chunk, took)
+        first = False
+        epoch = self.batches.steps_per_epoch
+        if self.until is not None and epoch and self.position % epoch == 0 and self.until(self.history):
+          self.done = True
+        every = self.job.checkpoint_every
+        due = self.position % every == 0 if every else time.perf_counter() - last_save > self.job.checkpoint_seconds
+        if due and not self.done and self.position < steps:
+          self._save(done=False)
+          last_save = time.perf_counter()
+    finally:
+      bar.close()
+    if self.saved != (self.position, True):
+      self._save(done=True)
+    if self.store is not None:
+      self.store.close()
+    return self.state, self.history
+
+  def _boundary(self) -> int:
+    """The next step at which the host must look: a checkpoint, the end of an epoch, the end."""
+    stops = [self.batches.steps]
+    every = [self.job.checkpoint_every if self.store else None, self.batches.steps_per_epoch if self.until else None]
+    return min(stops + [(self.position // n + 1) * n for n in every if n])
+
+  def _take(self, count: int) -> tuple[Any, np.ndarray, int]:
+    """Data of the next steps, gradient evaluations of each, and how many steps the budget allows."""
+    if isinstance(self.batches, Plan):
+      data = self.batches.indices(self.position, self.position + count, self.seeds, bool(self.lead))
+      multiple = data_parallelism(self.job.mesh, self.job.data_axes)
+      data = {r: pad_rows(rows, multiple) for r, rows in data.items()}
+      spent = sum((rows.reshape(count, -1) >= 0).sum(1) for rows in data.values())
+      data = {"rows": {r: _pad_steps(rows, CHUNK) for r, rows in data.items()}}
+      if self.batches.phase is not None:
+        data["phase"] = _pad_steps(self.batches.phase[self.position : self.position + count], CHUNK)
+    else:
+      count = min(count, FEED_CHUNK)
+      rows = [next(self.iterator) for _ in range(count)]
+      self.consumed = _iterator_state(self.iterator)
+      spent = np.array([sum(int(np.sum(p["valid"])) for p in b.values() if isinstance(p, dict)) for b in rows])
+      data = {"stacked": jax.tree.map(lambda *x: _pad_steps(np.stack(x), FEED_CHUNK), *rows)}
+    if self.job.budget is not None:
+      left = self.job.budget - self.job.cost.gradient_evaluations
+      allowed = int(np.searchsorted(np.cumsum(spent), left, side="right"))
+      if allowed < count:
+        _log.warning(
+          "%s stops at step %d: the budget of %d gradient evaluations is spent",
+          self.name,
+          self.position + allowed,
+          self.job.budget,
+        )
+        self.done, count = True, allowed
+    return data, spent, count
+
+  def _account(self, ran: int, logs, spent: np.ndarray) -> None:
+    self.history.extend({k: v[:ran] for k, v in logs.items()})
+    self.position += ran
+    self.job.cost.steps += ran
+    self.job.cost.gradient_evaluations += int(spent[:ran].sum())
+
+  def _show(self, bar, ran: int, logs) -> None:
+    bar.update(ran)
+    last = {k: v[ran - 1] for k, v in logs.items() if np.ndim(v[ran - 1]) == 0}
+    bar.set_postfix({k: f"{v:.3g}" for k, v in last.items() if k.endswith("/loss") and np.isfinite(v)}, refresh=False)
+    if self.job.writer is not None:
+      self.job.writer(self.position, last)
+
+  def _fail(self, ran: int, logs, losses_ok: bool) -> None:
+    step, active = self.position - 1, None
+    if isinstance(self.batches, Plan):
+      active = [r for r in self.batches.active if self.batches.active[r][step]]
+    bad = [k for k, v in logs.items() if not np.isfinite(v[ran - 1]).all() and k != "loss"]
+    bad = [k for k in bad if active is None or k.split("/")[0] in active] or bad or ["loss"]
+    names = ["params"] if losses_ok else bad
+    kept = "no checkpoint was kept"
+    if self.saved is not None:
+      kept = f"the last checkpoint is that of step {self.saved[0]} in {self.store.directory}"
+    where = "/".join((*self.job.path, self.name))
+    raise NonFiniteError(f"{where}: non-finite {names} at step {step} of {self.batches.steps}; {kept}", step, names)
+
+  def _save(self, done: bool) -> None:
+    if self.store is None:
+      return
+    if jax.tree.leaves(self.refs) and not self.refs_saved and not done:
+      self.store.save_refs(self.refs)
+      self.refs_saved = True
+    meta = {
+      "fingerprint": self.fingerprint,
+      "position": self.position,
+      "done": done,
+      "history": self.history.to_json(),
+      "cost": self.job.cost.since(self.before),
+      "feed": self.consumed,
+    }
+    self.store.save(self.position, self.state, meta)
+    self.saved = (self.position, done)
+
+  def _restore(self) -> None:
+    found = self.store.restore(self.state, self.fingerprint)
+    if found is None:
+      return
+    self.state, meta = found
+    self.position, self.done = meta["position"], meta["done"]
+    self.saved = (self.position, self.done)
+    self.history = History.from_json(meta["history"])
+    self.job.cost.add(meta["cost"])
+    if not self.done and jax.tree.leaves(self.refs):
+      self.refs = self.store.restore_refs(self.refs)
+      self.refs_saved = True
+    if self.iterator is not None and meta["feed"] is not None:
+      self.iterator.set_state(_decode(meta["feed"]))
+      self.consumed = meta["feed"]
+    _log.info("%s resumes at step %d of %d", self.name, self.position, self.batches.steps)
+
+
+@functools.partial(jax.jit, static_argnames=("transform", "layout", "mesh", "axes"), donate_argnames=("state",))
+def _run_chunk(transform, layout, mesh, axes, state, refs, tables, data, count, start, total):
+  """Up to `count` steps on the device; stops after the first step that is not finite in any replica.
+
+  A `while_loop` with a dynamic trip count is as fast as a scan, and one program serves every remainder.
+  """
+  lead = state.step.ndim
+
+  def batch_at(i):
+    if layout is None:
+      batch = jax.tree.map(lambda x: x[i], data["stacked"])
+    else:
+      batch = gather(layout, tables, {r: rows[i] for r, rows in data["rows"].items()})
+    batch = split_batch(batch, mesh, axes, lead)
+    if "phase" in data:
+      batch["phase"] = data["phase"][i]
+    batch["progress"] = (start + i) / jnp.maximum(total, 1).astype(jnp.float32)
+    return batch
+
+  zero = jnp.zeros((), jnp.int32)
+  shapes = jax.eval_shape(lambda s: transform.update(s, batch_at(zero), refs)[1], state)
+  length = jax.tree.leaves(data)[0].shape[0]
+  logs = {
+    k: jnp.zeros((length, *v.shape), jnp.float32)
+    for k, v in shapes.items()
+    if k != "ok" and v.shape == state.step.shape and not jnp.issubdtype(v.dtype, jax.dtypes.prng_key)
+  }
+
+  def body(carry):
+    i, state, logs, _ = carry
+    state, info = transform.update(state, batch_at(i), refs)
+    logs = {k: v.at[i].set(info[k].astype(jnp.float32)) for k, v in logs.items()}
+    return i + 1, state, logs, info["ok"]
+
+  def more(carry):
+    return (carry[0] < count) & jnp.any(carry[3])
+
+  i, state, logs, ok = jax.lax.while_loop(more, body, (zero, state, logs, jnp.ones(state.step.shape, bool)))
+  finite = jax.vmap(all_finite)(state.params) if lead else all_finite(state.params)
+  return i, state, logs, ok, finite
+
+
+def _next_chunk(chunk: int, took: float) -> int:
+  """As many steps as run in about half a second: long enough to hide the launch, short enough to show progress."""
+  if took < _TARGET_SECONDS:
+    return min(2 * chunk, CHUNK)
+  return max(chunk // 2, 1) if took > 4 * _TARGET_SECONDS else chunk
+
+
+def _pad_steps(rows: np.ndarray, length: int) -> np.ndarray:
+  return rows if len(rows) == length else np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), 0)])
+
+
+def _iterator_state(iterator) -> Any:
+  """The JSON form of an iterator's state; bytes are marked, as JSON has none."""
+  value = iterator.get_state()
+  return {"bytes": value.hex()} if isinstance(value, bytes) else value
+
+
+def _decode(value: Any) -> Any:
+  return bytes.fromhex(value["bytes"]) if isinstance(value, dict) and set(value) == {"bytes"} else value
+
+
+def _progress_bar(run: Run, name: str, total: int, initial: int):
+  from tqdm import tqdm
+
+  label = "/".join((*run.path, name))
+  return tqdm(total=total, initial=initial, desc=label, leave=False, disable=not run.progress, unit="step")

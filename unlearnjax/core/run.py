@@ -1,0 +1,189 @@
+"""What a run carries that is not mathematics: where to save, how to show progress, what it cost."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+
+
+@dataclasses.dataclass
+class Cost:
+  """The ledger of a run. It adds up over fits and folds, and survives a crash with the checkpoints.
+
+  Attributes:
+    gradient_evaluations: examples that went through a forward and a backward pass, counted once a backward.
+    forward_evaluations: examples that went through a forward pass only.
+    steps: updates made.
+    seconds: wall time inside fits, folds and `measure` blocks, without compilation.
+    compile_seconds: time spent tracing and compiling.
+    peak_bytes: the largest device memory in use that was seen; 0 where the device does not tell.
+  """
+
+  gradient_evaluations: int = 0
+  forward_evaluations: int = 0
+  steps: int = 0
+  seconds: float = 0.0
+  compile_seconds: float = 0.0
+  peak_bytes: int = 0
+  _mark: tuple[float, float] | None = dataclasses.field(default=None, repr=False, compare=False)
+
+  def add(self, other: Mapping[str, Any]) -> None:
+    """Adds a ledger in the form of `to_dict`; the peak is the larger of both."""
+    for key, value in other.items():
+      setattr(self, key, max(getattr(self, key), value) if key == "peak_bytes" else getattr(self, key) + value)
+
+  @contextlib.contextmanager
+  def measure(self) -> Iterator[None]:
+    """Adds the wall time of the block, split into compilation and the rest. Blocks may nest: the outermost counts."""
+    if self._mark is not None:
+      yield
+      return
+    self._mark = _clocks()
+    try:
+      yield
+    finally:
+      self.tick()
+      self._mark = None
+
+  def tick(self) -> None:
+    """Brings the clocks of an open `measure` block up to date."""
+    if self._mark is None:
+      return
+    wall, compiling = (now - then for now, then in zip(_clocks(), self._mark))
+    self.compile_seconds += compiling
+    self.seconds += max(wall - compiling, 0.0)
+    self.peak_bytes = max(self.peak_bytes, _peak_bytes())
+    self._mark = _clocks()
+
+  def to_dict(self) -> dict[str, Any]:
+    """The ledger now, as a JSON value."""
+    self.tick()
+    return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not f.name.startswith("_")}
+
+  def since(self, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What was spent since `before = cost.to_dict()`."""
+    now = self.to_dict()
+    return {k: v if k == "peak_bytes" else v - before[k] for k, v in now.items()}
+
+
+_COMPILING = {"seconds": 0.0, "listening": False}
+
+
+def _clocks() -> tuple[float, float]:
+  return time.perf_counter(), _compile_clock()
+
+
+def _compile_clock() -> float:
+  """Seconds that this process has spent in tracing, lowering and compiling."""
+  if not _COMPILING["listening"]:
+
+    def listen(event: str, duration: float, **_: Any) -> None:
+      if event.startswith("/jax/core/compile/"):
+        _COMPILING["seconds"] += duration
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    _COMPILING["listening"] = True
+  return _COMPILING["seconds"]
+
+
+def _peak_bytes() -> int:
+  stats = jax.local_devices()[0].memory_stats() or {}
+  return int(stats.get("peak_bytes_in_use", 0))
+
+
+@dataclasses.dataclass
+class Run:
+  """Everything about a run that does not change its result.
+
+  Attributes:
+    out: output directory; None keeps nothing and cannot resume.
+    checkpoint_every: steps between checkpoints; None leaves it to `checkpoint_seconds`.
+    checkpoint_seconds: wall time between checkpoints.
+    keep: checkpoints to keep of each fit.
+    mesh: device mesh; batches are split over `data_axes` of it.
+    data_axes: mesh axes that examples are split over.
+    progress: shows a bar for each fit and fold.
+    writer: called as `writer(step, scalars)` with what `fit` logged.
+    budget: gradient evaluations that may be spent; a fit stops at the step that would exceed it.
+    batch_size: rows of a batch in passes that do not update.
+    cost: the ledger, shared by all scopes.
+    path: names of the enclosing scopes.
+  """
+
+  out: str | pathlib.Path | None = None
+  checkpoint_every: int | None = None
+  checkpoint_seconds: float = 60.0
+  keep: int = 2
+  mesh: jax.sharding.Mesh | None = None
+  data_axes: tuple[str, ...] = ("data",)
+  progress: bool = False
+  writer: Callable[[int, Mapping[str, Any]], None] | None = None
+  budget: int | None = None
+  batch_size: int = 256
+  cost: Cost = dataclasses.field(default_factory=Cost)
+  path: tuple[str, ...] = ()
+  _names: set[str] = dataclasses.field(default_factory=set, repr=False)
+
+  def __post_init__(self):
+    if self.checkpoint_every is not None and self.checkpoint_every < 1:
+      raise ValueError(f"checkpoint_every must be >= 1, got {self.checkpoint_every}")
+    if self.keep < 1:
+      raise ValueError(f"keep must be >= 1, got {self.keep}")
+    if self.out is not None:
+      self.out = pathlib.Path(self.out)
+
+  @property
+  def label(self) -> str:
+    return "/".join(self.path)
+
+  def scope(self, name: str) -> Run:
+    """A run for a part of the work, with its own names and directory and the same ledger.
+
+    Raises:
+      ValueError: the name was used before within this scope; two parts of one name would share their checkpoints.
+    """
+    self.claim(name)
+    return dataclasses.replace(self, path=(*self.path, name), _names=set())
+
+  def claim(self, name: str) -> None:
+    """Reserves a name within this scope."""
+    if name in self._names:
+      raise ValueError(
+        f"the name {name!r} is used twice within the run scope {self.label or 'top'!r}: pass name=, or use run.scope()"
+      )
+    self._names.add(name)
+
+  def directory(self, name: str) -> pathlib.Path | None:
+    """Where the checkpoints of part `name` of this scope lie."""
+    return None if self.out is None else self.out.joinpath("checkpoints", *self.path, name)
+
+  def once(self, name: str, fn: Callable[[], Any]) -> Any:
+    """The value of `fn()`, computed once: after a crash the saved value is used, bit by bit, at no cost.
+
+    Args:
+      name: unique within the scope.
+      fn: computes nested dicts of arrays.
+    """
+    self.claim(name)
+    directory = self.directory(name)
+    if directory is None:
+      with self.cost.measure():
+        return fn()
+    from unlearnjax import checkpoint
+
+    saved = checkpoint.load_tree(directory)
+    if saved is not None:
+      value, meta = saved
+      self.cost.add(meta["cost"])
+      return value
+    before = self.cost.to_dict()
+    with self.cost.measure():
+      value = jax.block_until_ready(fn())
+    checkpoint.save_tree(directory, value, {"cost": self.cost.since(before)})
+    return value
