@@ -34,7 +34,7 @@ def tables_of(
     columns = []
     for column, array in sorted(source.columns.items()):
       if id(array) not in names:
-        names[id(array)] = f"{column}{sum(n.rstrip('0123456789') == column for n in names.values())}"
+        names[id(array)] = f"{column}:{sum(n.rpartition(':')[0] == column for n in names.values())}"
         tables[names[id(array)]] = _resident(array, capacity, mesh)
       columns.append((column, names[id(array)]))
     layout.append((role, tuple(columns)))
@@ -42,7 +42,8 @@ def tables_of(
 
 
 def _resident(array: np.ndarray, capacity: int | None, mesh: Mesh | None) -> Array:
-  """The device copy of a host array, kept as long as the host array lives."""
+  """The device copy of a host array, kept as long as the host array lives; the host array becomes read-only, as a
+  change in place would not reach the copy."""
   rows = _coarse(len(array)) if capacity is None else capacity
   if rows < len(array):
     raise ValueError(f"capacity is {rows}, but a table has {len(array)} rows")
@@ -54,6 +55,7 @@ def _resident(array: np.ndarray, capacity: int | None, mesh: Mesh | None) -> Arr
   padded = np.pad(array, [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1))
   padded = padded.astype(jax.dtypes.canonicalize_dtype(padded.dtype), copy=False)
   placed = jnp.asarray(padded) if mesh is None else jax.device_put(padded, NamedSharding(mesh, PartitionSpec()))
+  array.flags.writeable = False
   _RESIDENT[key] = (weakref.ref(array, lambda _: _RESIDENT.pop(key, None)), placed)
   return placed
 

@@ -89,7 +89,7 @@ class _Fit:
     self.seeds = self._seeds()
     self.fingerprint = {**batches.fingerprint(), "seeds": list(self.seeds)}
     if isinstance(batches, Plan):
-      sources = {r: s.source for r, s in batches.streams.items()}
+      sources = {r: s.sources[0] for r, s in batches.streams.items()}
       self.layout, self.tables = tables_of(sources, batches.capacity, run.mesh)
       self.iterator, self.consumed = None, None
     else:

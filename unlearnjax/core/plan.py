@@ -27,21 +27,21 @@ class Phase(NamedTuple):
 
 
 class Stream(NamedTuple):
-  """One role of a plan: its examples and how many of them a batch holds."""
+  """One role of a plan: its examples (one source, or one a replica) and how many of them a batch holds."""
 
-  source: Examples
+  sources: tuple[Examples, ...]
   batch: int
 
   @property
   def steps_per_epoch(self) -> int:
-    return -(-len(self.source) // self.batch)
+    return -(-max(len(s) for s in self.sources) // self.batch)
 
-  def batches(self, seed: int, role: str, epoch: int) -> np.ndarray:
+  def batches(self, replica: int, seed: int, role: str, epoch: int) -> np.ndarray:
     """One shuffled epoch as row numbers, int32[steps_per_epoch, batch], the last batch padded with -1."""
-    size = len(self.source)
-    order = np.random.default_rng([seed & (2**64 - 1), name_id(role), epoch]).permutation(size)
+    source = self.sources[replica % len(self.sources)]
+    order = np.random.default_rng([seed & (2**64 - 1), name_id(role), epoch]).permutation(len(source))
     rows = np.full(self.steps_per_epoch * self.batch, -1, np.int32)
-    rows[:size] = self.source.rows[order]
+    rows[: len(source)] = source.rows[order]
     return rows.reshape(-1, self.batch)
 
 
@@ -68,13 +68,13 @@ class Plan(NamedTuple):
       for s, seed in enumerate(seeds):
         for e in np.unique(epoch):
           now = epoch == e
-          rows[moving[now], s] = stream.batches(seed, role, int(e))[place[now]]
+          rows[moving[now], s] = stream.batches(s, seed, role, int(e))[place[now]]
       out[role] = rows if axis else rows[:, 0]
     return out
 
   def fingerprint(self) -> dict[str, Any]:
     """What must agree for a saved position to make sense: JSON, independent of the machine."""
-    roles = {r: [len(s.source), s.batch, _checksum(s.source.ids)] for r, s in sorted(self.streams.items())}
+    roles = {r: [s.batch, *(_checksum(x.ids) for x in s.sources)] for r, s in sorted(self.streams.items())}
     phases = None if self.phase is None else _checksum(self.phase)
     return {"steps": self.steps, "roles": roles, "phases": phases}
 
@@ -122,7 +122,7 @@ def zip_roles(
       size of coarse steps. Selections of one table need none.
     cycle: phases, `Phase(name, steps, roles)` or tuples of the same form; `("max", 2)` lets all roles advance for two
       steps, `("max", None, ("forget",))` is one pass over `forget` during which other roles rest.
-    **roles: a `Source` each.
+    **roles: a `Source` each, or a list with one a replica (selections of one table).
 
   Raises:
     ValueError: no roles, an empty role, an unknown anchor, or a batch size below one.
@@ -145,10 +145,14 @@ def zip_roles(
     size = batch_size[role] if isinstance(batch_size, Mapping) else batch_size
     if size < 1:
       raise ValueError(f"batch_size of role {role!r} must be >= 1, got {size}")
-    source = as_examples(source)
-    if not len(source):
+    sources = tuple(as_examples(s) for s in (source if isinstance(source, (list, tuple)) else [source]))
+    if not all(len(s) for s in sources):
       raise ValueError(f"role {role!r} is empty")
-    streams[role] = Stream(source, int(size))
+    if any(s.columns.keys() != sources[0].columns.keys() for s in sources) or any(
+      s.columns[k] is not v for s in sources for k, v in sources[0].columns.items()
+    ):
+      raise ValueError(f"the sources of role {role!r} must be selections of one table")
+    streams[role] = Stream(sources, int(size))
   if epochs < 0:
     raise ValueError(f"epochs must be >= 0, got {epochs}")
   if anchor is None and not cycle:

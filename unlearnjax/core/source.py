@@ -29,7 +29,7 @@ class Examples:
   """
 
   def __init__(self, columns: Mapping[str, np.ndarray], rows: np.ndarray | None = None):
-    columns = dict(columns)
+    columns = {name: np.asarray(column) for name, column in columns.items()}
     sizes = {name: len(column) for name, column in columns.items()}
     if len(set(sizes.values())) != 1:
       raise ValueError(f"columns must have one length, got {sizes}")

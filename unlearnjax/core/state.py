@@ -45,8 +45,8 @@ class UnlearnState:
       model_state: the model's non-parameter variables.
       slots: running statistics by name.
       memory: buffers by name.
-      copy: copies `params` and `model_state`, so that donating the state leaves the caller's arrays alive; False for
-        callers who hand the weights over.
+      copy: copies everything given, so that donating the state leaves the caller's arrays alive; False for callers who
+        hand the weights over.
 
     Example:
       >>> state = UnlearnState.create({"w": jnp.ones(3)}, rng=jax.random.key(0))
@@ -61,7 +61,7 @@ class UnlearnState:
       params=take(params),
       opt_state={},
       model_state=take(model_state),
-      memory=dict(memory or {}),
-      slots=dict(slots or {}),
+      memory=take(dict(memory or {})),
+      slots=take(dict(slots or {})),
       rng=jnp.array(rng, copy=True) if copy else rng,
     )

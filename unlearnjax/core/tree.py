@@ -53,6 +53,22 @@ def strong(tree: ArrayTree) -> ArrayTree:
   return jax.tree.map(leaf, tree)
 
 
+def unshared(tree: ArrayTree, *others: ArrayTree) -> ArrayTree:
+  """Leaves of `tree` that occur twice in it, or in `others`, are copied: an array can be donated only once.
+
+  optax states often start as the parameters themselves, and references as the weights they refer to.
+  """
+  seen = {id(x) for x in jax.tree.leaves(others)}
+
+  def leaf(x):
+    if id(x) in seen:
+      return jnp.copy(x)
+    seen.add(id(x))
+    return x
+
+  return jax.tree.map(leaf, tree)
+
+
 def all_finite(tree: ArrayTree) -> Array:
   """bool scalar: every floating leaf is finite."""
   checks = [jnp.isfinite(x).all() for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
