@@ -152,7 +152,7 @@ def load_tree(path: str | pathlib.Path) -> tuple[ArrayTree, dict[str, Any]] | No
   try:
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
       found = checkpointer.restore(path, args=args)
-      return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), found.tree["tree"]), found.meta
+      return jax.tree.map(_free, found.tree["tree"]), found.meta
   except Exception as e:  # noqa: BLE001
     _log.warning("ignoring the half-written %s (%s)", path, _first_line(e))
     return None
@@ -162,13 +162,16 @@ def _place_like(tree: ArrayTree, like: ArrayTree) -> ArrayTree:
   """Restored arrays are committed to a device; leaves that were not are freed again, so that jit may move them."""
 
   def leaf(x, y):
-    if not isinstance(y, jax.Array) or getattr(y, "committed", False):
-      return x
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-      return jax.random.wrap_key_data(jnp.asarray(np.asarray(jax.random.key_data(x))), impl=jax.random.key_impl(x))
-    return jnp.asarray(np.asarray(x))
+    return x if not isinstance(y, jax.Array) or getattr(y, "committed", False) else _free(x)
 
   return jax.tree.map(leaf, tree, like)
+
+
+def _free(x: jax.Array) -> jax.Array:
+  """The same values, not committed to a device."""
+  if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    return jax.random.wrap_key_data(_free(jax.random.key_data(x)), impl=jax.random.key_impl(x))
+  return jnp.asarray(np.asarray(x))
 
 
 def _signature(tree: ArrayTree) -> dict[str, str]:

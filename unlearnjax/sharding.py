@@ -56,6 +56,19 @@ def split_batch(batch: ArrayTree, on: Mesh | None, axes: tuple[str, ...], lead: 
   return jax.tree.map(leaf, batch)
 
 
+def layout_of(tree: ArrayTree, on: Mesh | None) -> tuple[NamedSharding, ...] | None:
+  """The shardings of the leaves of a placed tree: hashable, so that they can be static under jit."""
+  return None if on is None else tuple(x.sharding for x in jax.tree.leaves(tree))
+
+
+def pin(tree: ArrayTree, layout: tuple[NamedSharding, ...] | None) -> ArrayTree:
+  """Constrains leaves to a layout: left alone, the compiler moves what a loop carries, and the next call recompiles."""
+  if layout is None:
+    return tree
+  leaves, structure = jax.tree.flatten(tree)
+  return jax.tree.unflatten(structure, map(jax.lax.with_sharding_constraint, leaves, layout))
+
+
 def data_parallelism(on: Mesh | None, axes: tuple[str, ...]) -> int:
   """Into how many parts a batch is split."""
   size = 1

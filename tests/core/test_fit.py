@@ -10,9 +10,19 @@ import pytest
 from toy import TOY, plain_weighted, toy_data, toy_xent
 
 from unlearnjax.checkpoint import CheckpointError
-from unlearnjax.core import Examples, NonFiniteError, Run, UnlearnState, descend, fit, fold, outputs, replicate
+from unlearnjax.core import (
+  Examples,
+  NonFiniteError,
+  Run,
+  UnlearnState,
+  descend,
+  fit,
+  fold,
+  outputs,
+  replicate,
+  zip_roles,
+)
 from unlearnjax.core import switch as switch_
-from unlearnjax.core import zip_roles
 from unlearnjax.core.fit import _run_chunk
 
 XENT = toy_xent()
@@ -69,7 +79,11 @@ def test_order_follows_the_seed_only():
 def test_phases_advance_only_their_roles():
   data = toy_data(20)
   plan = zip_roles(
-    batch_size=4, epochs=2, cycle=(("max", None, ("forget",)), ("min", 3, ("retain",))), forget=data[:6], retain=data[6:]
+    batch_size=4,
+    epochs=2,
+    cycle=(("max", None, ("forget",)), ("min", 3, ("retain",))),
+    forget=data[:6],
+    retain=data[6:],
   )
   rows = plan.indices(0, plan.steps, (0,), False)
   assert plan.steps == 10 and len(set(plan.phase.tolist())) == 2
@@ -219,7 +233,9 @@ def test_switch_in_fit_shares_one_optimizer():
     batch_size=8, epochs=3, cycle=(("max", 2, ("forget",)), ("min", 4, ("retain",))), forget=data[:16], retain=data[16:]
   )
   run = Run()
-  state, history = fit(step, step.init(UnlearnState.create(TOY.init(jax.random.key(0)).params, rng=jax.random.key(1))), plan, run=run)
+  state, history = fit(
+    step, step.init(UnlearnState.create(TOY.init(jax.random.key(0)).params, rng=jax.random.key(1))), plan, run=run
+  )
   assert set(state.opt_state) == {"main"} and int(state.opt_state["main"][1][0].count) == 18
   assert np.isfinite(history["forget/loss"]).sum() == 6 and np.isfinite(history["retain/loss"]).sum() == 12
   assert run.cost.gradient_evaluations == 3 * (16 + 32)
@@ -265,7 +281,9 @@ def test_feed_resumes_where_it_was_consumed(tmp_path):
 def test_bf16_state_is_stable():
   params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), TOY.init(jax.random.key(0)).params)
   step = descend({"retain": XENT}, optax.adam(1e-2), combine=plain_weighted(retain=jnp.float32(0.5)))
-  state, _ = fit(step, step.init(UnlearnState.create(params, rng=jax.random.key(0))), zip_roles(retain=toy_data(), batch_size=16))
+  state, _ = fit(
+    step, step.init(UnlearnState.create(params, rng=jax.random.key(0))), zip_roles(retain=toy_data(), batch_size=16)
+  )
   assert {x.dtype for x in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.bfloat16)}
 
 

@@ -57,7 +57,7 @@ def switch(by: str = "phase", **transforms: Transform) -> Transform:
     def branch(transform: Transform):
       def run(state, batch, refs):
         state, info = transform.update(state, batch, refs)
-        return state, {k: info.get(k, _absent(v)) for k, v in union.items()}
+        return state, {k: jnp.asarray(info[k], v.dtype) if k in info else _absent(v) for k, v in union.items()}
 
       return run
 
@@ -88,12 +88,13 @@ def sequence(*transforms: Transform) -> Transform:
     return state
 
   def update(state: UnlearnState, batch: Batch, refs: Refs) -> tuple[UnlearnState, Info]:
-    step, info, ok = state.step, {}, jnp.array(True)
-    for transform in transforms:
-      state, new = transform.update(state.replace(step=step), {**batch, "info": info}, refs)
+    step, rng, info, ok = state.step, state.rng, {}, jnp.array(True)
+    for place, transform in enumerate(transforms):  # links of one name and role must not draw the same numbers
+      state = state.replace(step=step, rng=jax.random.fold_in(rng, place) if place else rng)
+      state, new = transform.update(state, {**batch, "info": {**batch.get("info", {}), **info}}, refs)
       ok &= new["ok"]
       info = {**info, **new}
-    return state.replace(step=step + 1), {**info, "ok": ok}
+    return state.replace(step=step + 1, rng=rng), {**info, "ok": ok}
 
   return Transform(init, update)
 

@@ -82,6 +82,7 @@ def descend(
   def update(state: UnlearnState, batch: Batch, refs: Refs) -> tuple[UnlearnState, Info]:
     params = get_path(state.params, where)
     combine_state, tx_state = state.opt_state[name]
+    coefficients = combine.weights(combine_state, roles) if combine.weights else dict.fromkeys(roles, 1.0)
     rng = fold_name(jax.random.fold_in(state.rng, state.step), name)
     progress = batch.get("progress", jnp.zeros((), jnp.float32))
     view = View(state.step, rng, refs, state.slots, state.model_state, progress)
@@ -111,13 +112,11 @@ def descend(
       _, combine_state = combine.update(
         {r: {} for r in roles}, combine_state, {}, values=values, view=view, valid=valid
       )
-      weights = combine.weights(combine_state, roles)
-      value = sum(weights[r] * values[r] for r in roles)
+      value = sum(coefficients[r] * values[r] for r in roles)
     grad = cast_like(grad, params)
 
     def value_fn(p, **_: Any) -> Array:
       found = {r: objective(r, batch.get(r), fold_name(rng, r), state.model_state)(p)[0] for r in roles}
-      coefficients = combine.weights(combine_state, roles) if combine.weights else dict.fromkeys(roles, 1.0)
       return sum(coefficients[r] * jnp.mean(found[r]) for r in roles)
 
     updates, tx_state = tx.update(
@@ -233,7 +232,8 @@ def _gradients(objective, roles, params, batch, view, combine, combine_state, mi
   zeros = zeros if fused else dict.fromkeys(present, zeros)
   (grads, model_state), (values, auxes) = jax.lax.scan(body, (zeros, view.model_state), (split, part_keys, share))
   values = {r: jnp.sum(share[r] * values[r]) for r in present}
-  auxes = {r: {k: _merge(k, v, share[r]) for k, v in aux.items() if k != "state"} for r, aux in auxes.items()}
+  rows = {r: jax.tree.leaves(split[r])[0].shape[1] for r in present}
+  auxes = {r: {k: _merge(k, v, share[r], rows[r]) for k, v in a.items() if k != "state"} for r, a in auxes.items()}
   if absent:
     more, more_values, more_auxes = backward(absent, dict.fromkeys(absent), keys, view.model_state, ones)
     grads = jax.tree.map(lambda a, b: a + b.astype(a.dtype), grads, more) if fused else {**grads, **more}
@@ -254,14 +254,17 @@ def _interleave(x: Array, parts: int, role: str) -> Array:
   return x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
 
 
-def _merge(key: str, stacked: Any, share: Array) -> Any:
-  """Undoes the split of an aux entry: weights add up, other scalars average, rows return to their places."""
+def _merge(key: str, stacked: Any, share: Array, rows: int) -> Any:
+  """Undoes the split of an aux entry: weights add up, arrays of rows return to their places, the rest averages."""
   if key == "weight":
     return stacked.sum(0)
-  return jax.tree.map(
-    lambda x: jnp.sum(share * x) if x.ndim == 1 else x.swapaxes(0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:]),
-    stacked,
-  )
+
+  def leaf(x):
+    if x.ndim > 1 and x.shape[1] == rows:
+      return x.swapaxes(0, 1).reshape(x.shape[0] * rows, *x.shape[2:])
+    return jnp.sum(share.reshape(-1, *[1] * (x.ndim - 1)) * x, 0)
+
+  return jax.tree.map(leaf, stacked)
 
 
 def _next_state(auxes: Mapping[str, Aux], model_state: Any, state_from: str | None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -17,9 +18,9 @@ from unlearnjax.core.history import History
 from unlearnjax.core.plan import Feed, Plan
 from unlearnjax.core.run import Run
 from unlearnjax.core.state import UnlearnState
-from unlearnjax.core.tree import all_finite, fold_name, strong
+from unlearnjax.core.tree import all_finite, fold_name, strong, unshared
 from unlearnjax.core.types import EMPTY, Refs, Transform
-from unlearnjax.sharding import data_parallelism, place, split_batch
+from unlearnjax.sharding import data_parallelism, layout_of, pin, place, split_batch
 
 _log = logging.getLogger("unlearnjax")
 CHUNK = 256
@@ -82,7 +83,7 @@ class _Fit:
   def __init__(self, transform, state, batches, refs, run, name, until):
     self.transform, self.batches, self.job, self.name, self.until = transform, batches, run, name, until
     self.lead = jnp.ndim(state.step)
-    self.state, self.refs = place(strong(state), run.mesh), place(strong(dict(refs)), run.mesh)
+    self.state, self.refs = place(unshared(strong(state), refs), run.mesh), place(strong(dict(refs)), run.mesh)
     self.history, self.position, self.done = History(), 0, False
     self.before = run.cost.to_dict()
     self.store, self.saved, self.refs_saved = None, None, False
@@ -114,6 +115,9 @@ class _Fit:
       seeds = tuple(int(a) << 32 | int(b) for a, b in words)
     if len(seeds) != copies:
       raise ValueError(f"the plan has {len(seeds)} seeds, but the state has {copies} replicas")
+    for role, stream in self.batches.streams.items():
+      if len(stream.sources) not in (1, copies):
+        raise ValueError(f"role {role!r} has {len(stream.sources)} sources, but the state has {copies} replicas")
     return seeds
 
   def run(self) -> tuple[UnlearnState, History]:
@@ -126,7 +130,7 @@ class _Fit:
           break
         start = time.perf_counter()
         ran, self.state, logs, ok, finite = _run_chunk(
-          self.transform, self.layout, self.job.mesh, self.job.data_axes,
+          self.transform, self.layout, layout_of(self.state, self.job.mesh), self.job.mesh, self.job.data_axes,
           self.state, self.refs, self.tables, data, count, self.position, steps,
         )  # fmt: skip
         ran, logs, ok, finite = jax.device_get((ran, logs, ok, finite))
@@ -146,12 +150,12 @@ class _Fit:
         if due and not self.done and self.position < steps:
           self._save(done=False)
           last_save = time.perf_counter()
+      if self.saved != (self.position, True):
+        self._save(done=True)
     finally:
       bar.close()
-    if self.saved != (self.position, True):
-      self._save(done=True)
-    if self.store is not None:
-      self.store.close()
+      if self.store is not None:
+        self.store.close()
     return self.state, self.history
 
   def _boundary(self) -> int:
@@ -172,7 +176,9 @@ class _Fit:
         data["phase"] = _pad_steps(self.batches.phase[self.position : self.position + count], CHUNK)
     else:
       count = min(count, FEED_CHUNK)
-      rows = [next(self.iterator) for _ in range(count)]
+      rows = list(itertools.islice(self.iterator, count))
+      if len(rows) < count:
+        raise ValueError(f"{self.name}: the feed ended after {self.position + len(rows)} of {self.batches.steps} steps")
       self.consumed = _iterator_state(self.iterator)
       spent = np.array([sum(int(np.sum(p["valid"])) for p in b.values() if isinstance(p, dict)) for b in rows])
       data = {"stacked": jax.tree.map(lambda *x: _pad_steps(np.stack(x), FEED_CHUNK), *rows)}
@@ -208,6 +214,10 @@ class _Fit:
       active = [r for r in self.batches.active if self.batches.active[r][step]]
     bad = [k for k, v in logs.items() if not np.isfinite(v[ran - 1]).all() and k != "loss"]
     bad = [k for k in bad if active is None or k.split("/")[0] in active] or bad or ["loss"]
+    phase = self.batches.phase if isinstance(self.batches, Plan) else None
+    if phase is not None and (phase[:step] == phase[step]).any():  # what this phase never reports is not to blame
+      last = np.flatnonzero(phase[:step] == phase[step])[-1]
+      bad = [k for k in bad if k in self.history and np.isfinite(self.history[k][last]).any()] or bad
     names = ["params"] if losses_ok else bad
     kept = "no checkpoint was kept"
     if self.saved is not None:
@@ -250,8 +260,10 @@ class _Fit:
     _log.info("%s resumes at step %d of %d", self.name, self.position, self.batches.steps)
 
 
-@functools.partial(jax.jit, static_argnames=("transform", "layout", "mesh", "axes"), donate_argnames=("state",))
-def _run_chunk(transform, layout, mesh, axes, state, refs, tables, data, count, start, total):
+@functools.partial(
+  jax.jit, static_argnames=("transform", "layout", "shardings", "mesh", "axes"), donate_argnames=("state",)
+)
+def _run_chunk(transform, layout, shardings, mesh, axes, state, refs, tables, data, count, start, total):
   """Up to `count` steps on the device; stops after the first step that is not finite in any replica.
 
   A `while_loop` with a dynamic trip count is as fast as a scan, and one program serves every remainder.
@@ -281,15 +293,15 @@ def _run_chunk(transform, layout, mesh, axes, state, refs, tables, data, count, 
   def body(carry):
     i, state, logs, _ = carry
     state, info = transform.update(state, batch_at(i), refs)
-    logs = {k: v.at[i].set(info[k].astype(jnp.float32)) for k, v in logs.items()}
-    return i + 1, state, logs, info["ok"]
+    logs = {k: v.at[i].set(jnp.asarray(info[k], jnp.float32)) for k, v in logs.items()}
+    return i + 1, pin(state, shardings), logs, info["ok"]
 
   def more(carry):
     return (carry[0] < count) & jnp.any(carry[3])
 
   i, state, logs, ok = jax.lax.while_loop(more, body, (zero, state, logs, jnp.ones(state.step.shape, bool)))
   finite = jax.vmap(all_finite)(state.params) if lead else all_finite(state.params)
-  return i, state, logs, ok, finite
+  return i, pin(state, shardings), logs, ok, finite
 
 
 def _next_chunk(chunk: int, took: float) -> int:

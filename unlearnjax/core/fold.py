@@ -12,9 +12,9 @@ import numpy as np
 from unlearnjax.core.batches import gather, pad_rows, tables_of
 from unlearnjax.core.run import Run
 from unlearnjax.core.source import as_examples
-from unlearnjax.core.tree import fold_name, strong
+from unlearnjax.core.tree import fold_name, strong, unshared
 from unlearnjax.core.types import Array, Model, RoleBatch, Statistic
-from unlearnjax.sharding import data_parallelism, place, split_batch
+from unlearnjax.sharding import data_parallelism, layout_of, pin, place, split_batch
 
 CHUNK = 64
 
@@ -64,7 +64,8 @@ def fold(
     rows[: len(source)] = source.rows
     rows = pad_rows(rows.reshape(-1, size), data_parallelism(run.mesh, run.data_axes))
     model = place(strong(model), run.mesh)
-    acc = place(strong(statistic.init(model)), run.mesh)
+    acc = place(unshared(strong(statistic.init(model)), model), run.mesh)
+    shardings = layout_of(acc, run.mesh)
     from tqdm import tqdm
 
     label = "/".join((*run.path, name))
@@ -72,7 +73,9 @@ def fold(
       part = rows[start : start + CHUNK]
       count = len(part)
       part = np.concatenate([part, np.full((CHUNK - count, part.shape[1]), -1, np.int32)]) if count < CHUNK else part
-      acc = _fold_chunk(statistic, layout, run.mesh, run.data_axes, acc, model, tables, part, count, start, key)
+      acc = _fold_chunk(
+        statistic, layout, shardings, run.mesh, run.data_axes, acc, model, tables, part, count, start, key
+      )
     if statistic.backward:
       run.cost.gradient_evaluations += statistic.backward * len(source)
     else:
@@ -80,14 +83,16 @@ def fold(
     return jax.block_until_ready(statistic.finish(acc))
 
 
-@functools.partial(jax.jit, static_argnames=("statistic", "layout", "mesh", "axes"), donate_argnames=("acc",))
-def _fold_chunk(statistic, layout, mesh, axes, acc, model, tables, rows, count, start, key):
+@functools.partial(
+  jax.jit, static_argnames=("statistic", "layout", "shardings", "mesh", "axes"), donate_argnames=("acc",)
+)
+def _fold_chunk(statistic, layout, shardings, mesh, axes, acc, model, tables, rows, count, start, key):
   def body(carry):
     i, acc = carry
     batch: RoleBatch = split_batch(gather(layout, tables, {"data": rows[i]})["data"], mesh, axes)
-    return i + 1, statistic.update(acc, model, batch, jax.random.fold_in(key, start + i))
+    return i + 1, pin(statistic.update(acc, model, batch, jax.random.fold_in(key, start + i)), shardings)
 
-  return jax.lax.while_loop(lambda c: c[0] < count, body, (jnp.zeros((), jnp.int32), acc))[1]
+  return pin(jax.lax.while_loop(lambda c: c[0] < count, body, (jnp.zeros((), jnp.int32), acc))[1], shardings)
 
 
 def outputs(

@@ -52,7 +52,7 @@ class History(Mapping[str, np.ndarray]):
 
   def to_json(self) -> dict[str, Any]:
     """A JSON value; not-a-number becomes null."""
-    return {k: [_plain(v) for v in self[k]] for k in self}
+    return {k: v.tolist() if np.isfinite(v).all() else _plain(v) for k, v in self.items()}
 
   @classmethod
   def from_json(cls, value: Mapping[str, Any]) -> History:

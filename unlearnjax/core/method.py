@@ -11,6 +11,7 @@ import jax
 from unlearnjax.core.run import Run
 from unlearnjax.core.source import as_examples
 from unlearnjax.core.state import UnlearnState
+from unlearnjax.core.tree import unshared
 from unlearnjax.core.types import EMPTY, Array, ForgetRequest, Method, Model, ModelFn, Refs, Task, Verbs
 
 
@@ -68,7 +69,7 @@ def forget(
   before = run.cost.to_dict()
   with run.cost.measure():
     state, refs = verbs.init(model, key) if start is None else start
-    state, refs = verbs.forget(state, refs, request, run)
+    state, refs = verbs.forget(unshared(state, model, start), refs, request, run)
     result = jax.block_until_ready(verbs.model(state, refs))
   return Result(result, state, refs, run.cost.since(before))
 
@@ -92,12 +93,14 @@ def learn(
     raise ValueError(f"{method.name} can forget but not learn")
   run = (run or Run()).scope(f"{method.name}_learn")
   state, refs = verbs.init(model, key) if start is None else start
+  state = unshared(state, model, start)
   for task in tasks:
     before = run.cost.to_dict()
     with run.cost.measure():
       state, refs = verbs.learn(state, refs, task, run.scope(f"{task.index}_{task.name}"))
       result = jax.block_until_ready(verbs.model(state, refs))
     yield Result(result, state, refs, run.cost.since(before))
+    state = unshared(state, state)  # the next task donates its state; what was yielded stays alive
 
 
 def check_request(request: ForgetRequest) -> None:

@@ -76,7 +76,8 @@ class Plan(NamedTuple):
     """What must agree for a saved position to make sense: JSON, independent of the machine."""
     roles = {r: [s.batch, *(_checksum(x.ids) for x in s.sources)] for r, s in sorted(self.streams.items())}
     phases = None if self.phase is None else _checksum(self.phase)
-    return {"steps": self.steps, "roles": roles, "phases": phases}
+    active = {r: _checksum(a) for r, a in sorted(self.active.items())}
+    return {"steps": self.steps, "roles": roles, "phases": phases, "active": active}
 
 
 class Feed(NamedTuple):
@@ -142,7 +143,7 @@ def zip_roles(
   for role, source in roles.items():
     if source is None:
       raise ValueError(f"role {role!r} has no examples (got None): this plan needs them")
-    size = batch_size[role] if isinstance(batch_size, Mapping) else batch_size
+    size = batch_size.get(role, 0) if isinstance(batch_size, Mapping) else batch_size
     if size < 1:
       raise ValueError(f"batch_size of role {role!r} must be >= 1, got {size}")
     sources = tuple(as_examples(s) for s in (source if isinstance(source, (list, tuple)) else [source]))
@@ -173,8 +174,7 @@ def zip_roles(
       raise ValueError(f"the anchor {anchor!r} never advances in the cycle")
     repeats = -(-epochs * per_epoch // advances)
     steps = repeats * length
-    if not cycle:
-      steps = epochs * per_epoch
+    per_epoch = -(-per_epoch * length // advances)  # steps of the plan, among them those in which the anchor rests
   tile = lambda a: np.tile(a, repeats)[:steps]
   return Plan(
     streams=streams,
@@ -182,7 +182,7 @@ def zip_roles(
     active={r: tile(a) for r, a in active.items()},
     steps=steps,
     steps_per_epoch=max(per_epoch, 1),
-    seeds=(seeds,) if isinstance(seeds, int) else None if seeds is None else tuple(seeds),
+    seeds=None if seeds is None else tuple(int(s) for s in np.atleast_1d(seeds)),
     capacity=capacity,
   )
 

@@ -151,6 +151,10 @@ class Run:
     self.claim(name)
     return dataclasses.replace(self, path=(*self.path, name), _names=set())
 
+  def apart(self, *path: str) -> Run:
+    """A run at a place of its own, with its own names and its own ledger."""
+    return dataclasses.replace(self, path=path, cost=Cost(), _names=set())
+
   def claim(self, name: str) -> None:
     """Reserves a name within this scope."""
     if name in self._names:
@@ -172,9 +176,11 @@ class Run:
     """
     self.claim(name)
     directory = self.directory(name)
+    from unlearnjax.core.tree import strong
+
     if directory is None:
       with self.cost.measure():
-        return fn()
+        return strong(fn())
     from unlearnjax import checkpoint
 
     saved = checkpoint.load_tree(directory)
@@ -184,6 +190,6 @@ class Run:
       return value
     before = self.cost.to_dict()
     with self.cost.measure():
-      value = jax.block_until_ready(fn())
+      value = jax.block_until_ready(strong(fn()))
     checkpoint.save_tree(directory, value, {"cost": self.cost.since(before)})
     return value

@@ -20,7 +20,7 @@ class Examples:
     rows: int[n] row numbers; all of them by default.
 
   Raises:
-    ValueError: columns of unequal length, repeated ids, or rows out of range.
+    ValueError: columns of unequal length, repeated ids, ids that are no int32 >= 0, or rows out of range.
 
   Example:
     >>> data = Examples({"x": np.zeros((4, 2), np.float32), "y": np.array([0, 1, 0, 1])})
@@ -36,6 +36,11 @@ class Examples:
     total = next(iter(sizes.values()))
     if "id" not in columns:
       columns["id"] = np.arange(total, dtype=np.int32)
+    ids = columns["id"]
+    if ids.dtype != np.int32:
+      if not np.issubdtype(ids.dtype, np.integer) or (ids.size and not 0 <= ids.min() <= ids.max() < 2**31):
+        raise ValueError(f"the column 'id' must hold integers in [0, 2**31), got {ids.dtype} {ids[:3].tolist()}")
+      columns["id"] = ids.astype(np.int32)
     if rows is None:
       if len(np.unique(columns["id"])) != total:
         raise ValueError("the column 'id' must be unique")

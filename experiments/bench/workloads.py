@@ -1,0 +1,129 @@
+"""The same work twice: through `fit`, and as a plain PyTorch loop over tensors in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import unlearnjax as uj
+from unlearnjax import objectives, updates
+
+
+class Workload(NamedTuple):
+  """One comparison.
+
+  Attributes:
+    name: of the row.
+    steps: updates per measurement.
+    ours: `steps -> seconds`, compiled beforehand.
+    theirs: the same in PyTorch, or None where it is not installed.
+  """
+
+  name: str
+  steps: int
+  ours: Callable[[int], float]
+  theirs: Callable[[int], float] | None
+
+
+def examples(shape: tuple[int, ...], size: int, classes: int = 10, seed: int = 0) -> uj.Examples:
+  """Random images: the time of a step does not depend on what is in them."""
+  rng = np.random.default_rng(seed)
+  x = rng.normal(size=(size, *shape)).astype(np.float32)
+  return uj.Examples({"x": x, "y": rng.integers(0, classes, size).astype(np.int32)})
+
+
+def timed_fit(step, state_of, plan_of, refs=None) -> Callable[[int], float]:
+  """Seconds of `steps` steps of a transform under `fit`, without compilation."""
+  refs = refs or {}
+  uj.fit(step, state_of(), plan_of(2), refs)  # compiles
+
+  def seconds(steps: int) -> float:
+    state, plan = state_of(), plan_of(steps)
+    start = time.perf_counter()
+    jax.block_until_ready(uj.fit(step, state, plan, refs)[0])
+    return time.perf_counter() - start
+
+  return seconds
+
+
+def _state_of(step, model):
+  return lambda: step.init(uj.UnlearnState.create(model.params, rng=jax.random.key(1), model_state=model.state))
+
+
+def _epochs(steps: int, size: int, batch: int) -> int:
+  return -(-steps // -(-size // batch))
+
+
+def training(
+  name: str, model_name: str, shape, size: int, batch: int, steps: int, torch_net=None, **options
+) -> Workload:
+  """SGD with momentum on cross entropy."""
+  data = examples(shape, size)
+  fn = uj.models.make(model_name, input_shape=shape, num_outputs=10, **options)
+  step = uj.descend({"train": objectives.cross_entropy(fn)}, optax.sgd(0.01, momentum=0.9), state_from="train")
+  model = fn.init(jax.random.key(0))
+  plan = lambda n: uj.zip_roles(train=data, batch_size=batch, epochs=_epochs(n, size, batch))
+  ours = timed_fit(step, _state_of(step, model), plan)
+  theirs = None
+  if torch_net is not None:
+    from experiments.bench import peers
+
+    theirs = peers.training(torch_net, data, batch)
+  return Workload(name, steps, ours, theirs)
+
+
+def salun(name: str, model_name: str, shape, size: int, batch: int, steps: int, torch_net=None, **options) -> Workload:
+  """SalUn's forget step: random labels on F and cross entropy on R, half of the weights frozen."""
+  data = examples(shape, size)
+  forget, retain = data[: size // 10], data[size // 10 :]
+  fn = uj.models.make(model_name, input_shape=shape, num_outputs=10, **options)
+  step = uj.descend(
+    {"forget": objectives.random_label(fn), "retain": objectives.cross_entropy(fn)},
+    optax.chain(optax.sgd(0.01, momentum=0.9), updates.mask_by("saliency")),
+    state_from="retain",
+  )
+  model = fn.init(jax.random.key(0))
+  mask = jax.tree.map(lambda p: jax.random.uniform(jax.random.key(2), p.shape) < 0.5, model.params)
+  plan = lambda n: uj.zip_roles(
+    anchor="retain", forget=forget, retain=retain, batch_size=batch, epochs=_epochs(n, len(retain), batch)
+  )
+  ours = timed_fit(step, _state_of(step, model), plan, {"saliency": mask})
+  theirs = None
+  if torch_net is not None:
+    from experiments.bench import peers
+
+    theirs = peers.salun(torch_net, forget, retain, batch)
+  return Workload(name, steps, ours, theirs)
+
+
+def scrub(name: str, model_name: str, shape, size: int, batch: int, steps: int, torch_net=None, **options) -> Workload:
+  """SCRUB's two steps in turn: away from the teacher on F, towards it and the labels on R."""
+  data = examples(shape, size)
+  forget, retain = data[: size // 10], data[size // 10 :]
+  fn = uj.models.make(model_name, input_shape=shape, num_outputs=10, **options)
+  away = objectives.negated(objectives.distill(fn, temperature=4.0))
+  towards = objectives.added(
+    objectives.cross_entropy(fn), objectives.scaled(objectives.distill(fn, temperature=4.0), 0.5)
+  )
+  tx = optax.sgd(0.0005, momentum=0.9)
+  step = uj.switch(
+    max=uj.descend({"forget": away}, tx, state_from="forget", name="both"),
+    min=uj.descend({"retain": towards}, tx, state_from="retain", name="both"),
+  )
+  model = fn.init(jax.random.key(0))
+  teacher = {"teacher": {"params": jax.tree.map(jnp.array, model.params), "state": model.state}}
+  cycle = (uj.Phase("max", 1, ("forget",)), uj.Phase("min", 9, ("retain",)))
+  plan = lambda n: uj.zip_roles(forget=forget, retain=retain, batch_size=batch, epochs=-(-n // 10), cycle=cycle)
+  ours = timed_fit(step, _state_of(step, model), plan, teacher)
+  theirs = None
+  if torch_net is not None:
+    from experiments.bench import peers
+
+    theirs = peers.scrub(torch_net, forget, retain, batch)
+  return Workload(name, steps, ours, theirs)

@@ -1,0 +1,146 @@
+"""What an experiment is about, before any method runs: data, request, original model, oracle."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+import unlearnjax as uj
+from experiments.classify import hyper
+from experiments.classify.configs import Config
+from unlearnjax.auditing import Predictions, predict
+from unlearnjax.core.tree import fold_name
+
+
+@dataclasses.dataclass(eq=False)
+class Setting:
+  """One data set, one request a seed, and the models that every method is compared with.
+
+  Attributes:
+    config: what to do.
+    out: output directory.
+    seeds: one original, one oracle and one request each.
+    run: shared policy of checkpoints and progress.
+    costs: what the original and the oracle of each seed cost, once they are trained.
+  """
+
+  config: Config
+  out: pathlib.Path
+  seeds: tuple[int, ...]
+  run: uj.Run
+  costs: dict[tuple[str, int], dict[str, Any]] = dataclasses.field(default_factory=dict)
+
+  @functools.cached_property
+  def data(self):
+    """The data set, corrupted first where the request is a corrective one."""
+    return uj.data.load(self.config.dataset, train_size=self.config.train_size, test_size=self.config.test_size)
+
+  @functools.cached_property
+  def fn(self) -> uj.ModelFn:
+    options = dict(self.config.model_options)
+    width = self.data.num_classes
+    return uj.models.make(self.config.model, input_shape=self.data.input_shape, num_outputs=width, **options)
+
+  @functools.cache  # noqa: B019 - a setting lives as long as the process
+  def request(self, seed: int) -> uj.ForgetRequest:
+    """The forget request of a seed: random sets differ by seed, classes do not."""
+    request = uj.data.parse_forget(self.data, self.config.forget, seed=seed)
+    if self.config.surrogate:
+      size = min(len(request.forget) * 4, 5000)
+      extra = uj.data.surrogate(self.data, self.config.surrogate, size, seed=seed)
+      request = request._replace(extra={**request.extra, "surrogate": extra})
+    return request
+
+  @functools.cache  # noqa: B019
+  def method(self, name: str, settings: str) -> uj.Method:
+    """A method value, made once for all seeds; `settings` is the digest of its hyperparameters."""
+    found = hyper.hyper_of(name, self.config)
+    assert hyper.digest(found) == settings
+    return hyper.method_of(name, self.config, found, self.data.value_range)
+
+  def key(self, seed: int, name: str) -> jax.Array:
+    """The key of one part of one seed."""
+    return fold_name(jax.random.key(seed), name)
+
+  @functools.cached_property
+  def originals(self) -> dict[int, uj.Model]:
+    return self._models("original", [self.data.train])
+
+  @functools.cached_property
+  def oracles(self) -> dict[int, uj.Model]:
+    return self._models("retrain", [self.request(s).retain for s in self.seeds])
+
+  def _models(self, name: str, sources: list[Any]) -> dict[int, uj.Model]:
+    """One model a seed: all at once where that is faster, otherwise one after another."""
+    keys = [self.key(s, name) for s in self.seeds]
+    recipe = self.config.recipe
+    if self.config.vmap_seeds and len(self.seeds) > 1:
+      run = self.run.apart(name)
+      models = uj.train_many(self.fn, sources, recipe, keys=jax.numpy.stack(keys), run=run)
+      share = {k: v / len(self.seeds) for k, v in run.cost.to_dict().items()}
+      self.costs |= {(name, seed): share for seed in self.seeds}
+      return dict(zip(self.seeds, models))
+    models = {}
+    for i, seed in enumerate(self.seeds):
+      run = self.run.apart(f"seed{seed}", name)
+      models[seed] = uj.train(self.fn, sources[i % len(sources)], recipe, key=keys[i], run=run)
+      self.costs[name, seed] = run.cost.to_dict()
+    return models
+
+  def cost(self, name: str, seed: int) -> dict[str, Any]:
+    """What training the original or the oracle of a seed cost."""
+    _ = self.originals if name == "original" else self.oracles
+    return self.costs[name, seed]
+
+  @functools.cache  # noqa: B019
+  def said(self, name: str, seed: int) -> Predictions:
+    """Predictions of the original, the oracle or a random model on the sets of a request."""
+    if name == "stranger":
+      model = self.fn.init(self.key(seed, name))
+    else:
+      model = (self.originals if name == "original" else self.oracles)[seed]
+    return predict(model, self.request(seed))
+
+
+def claim(out: pathlib.Path, config: Config) -> None:
+  """Marks a directory as holding this configuration; refuses one that holds another.
+
+  Raises:
+    ValueError: the directory belongs to another configuration; nothing in it is touched.
+  """
+  described = config.describe()
+  path = out / "config.json"
+  if path.exists():
+    found = json.loads(path.read_text())
+    differ = sorted(k for k in found.keys() | described.keys() if found.get(k) != described.get(k))
+    if differ:
+      lines = ", ".join(f"{k}: {found.get(k)} there, {described.get(k)} now" for k in differ)
+      raise ValueError(f"{out} holds results of another configuration ({lines}): choose another --out")
+    return
+  out.mkdir(parents=True, exist_ok=True)
+  write_json(path, described)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes a JSON file whole or not at all."""
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary.write_text(json.dumps(value, indent=1))
+  os.replace(temporary, path)
+
+
+def params_digest(params: Any) -> str:
+  """A short hash of all weights: equal hashes are equal bits."""
+  import hashlib
+
+  digest = hashlib.sha256()
+  for leaf in jax.tree.leaves(params):
+    digest.update(np.ascontiguousarray(np.asarray(leaf)).tobytes())
+  return digest.hexdigest()[:16]

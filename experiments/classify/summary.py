@@ -1,0 +1,83 @@
+"""From rows to `results.json`, the report and the live table."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+from experiments.classify.configs import Config
+from unlearnjax import report
+from unlearnjax.report import Column, Spec
+
+_PERCENT = {  # name: label, better, definition
+  "gap": ("gap", "lower", "Mean absolute difference to the retrained model over UA, RA, TA and MIA, in points."),
+  "UA": ("UA", "reference", "Unlearning accuracy: share of the forget set that is misclassified."),
+  "RA": ("RA", "reference", "Accuracy on the retain set."),
+  "TA": ("TA", "reference", "Test accuracy; on the remaining classes where a class is forgotten."),
+  "MIA": ("MIA", "reference", "Share of the forget set that an SVC on confidences takes for never trained on."),
+  "MIA_loss": (
+    "loss MIA",
+    "reference",
+    "Accuracy of telling forgotten from held-out examples by their loss; 50: chance.",
+  ),
+  "ToW": ("ToW", "higher", "Tug of war: product of 1 - |accuracy gap to retraining| over forget, retain and test."),
+  "AUS": ("AUS", "higher", "Adaptive unlearning score: test accuracy kept against forget accuracy left."),
+  "ZRF": ("ZRF", "reference", "Zero retrain forgetting: likeness to a random model on the forget set."),
+  "cost_percent": ("cost", "lower", "Gradient evaluations in percent of those of retraining."),
+}
+COLUMNS = (
+  *(Column(name, label, better, "%", text) for name, (label, better, text) in _PERCENT.items()),
+  Column("activation_distance", "distance", "lower", "", "Mean distance of forget-set probabilities to retraining's."),
+  Column("seconds", "seconds", "lower", "s", "Wall time without compilation; statistics and searches included."),
+  Column("gradient_evaluations", "gradients", "lower", "count", "Examples that went through a backward pass."),
+)
+
+
+def spec(config: Config) -> Spec:
+  """What the report of a configuration is about."""
+  what = config.forget.replace(":", " ")
+  return Spec(
+    title=f"Forgetting {what} of {config.dataset}",
+    question=(
+      f"A {config.model} was trained on {config.dataset}; {what} must be forgotten. Which method comes closest to a "
+      "model that was retrained without it, and what does it cost?"
+    ),
+    columns=COLUMNS,
+    score="gap",
+    cost="gradient_evaluations",
+    versus_cost=("gap", "TA"),
+  )
+
+
+def finished_rows(out: pathlib.Path, order: list[str]) -> list[dict[str, Any]]:
+  """Every row in the directory: those of this run in its order, then those of earlier runs."""
+  rows = [json.loads(path.read_text()) for path in sorted((out / "rows").glob("*.json"))]
+  place = {name: i for i, name in enumerate(order)}
+  return sorted(rows, key=lambda r: (place.get(r["method"], len(place)), r["method"], r["seed"]))
+
+
+def write(out: pathlib.Path, config: Config, order: list[str], *, page: bool) -> None:
+  """Writes `results.json` from the rows that stand, and with `page` the plots and `report.html`."""
+  rows = finished_rows(out, order)
+  plain = [{k: v for k, v in row.items() if k != "confidences"} for row in rows]
+  results = report.write_results(
+    out / "results.json", "classify", config.describe(), plain, spec=spec(config), command=command()
+  )
+  if page:
+    first = {row["method"]: row["confidences"] for row in reversed(rows) if "confidences" in row}
+    report.write_report(
+      out, results, {name: first[name] for name in dict.fromkeys(r["method"] for r in rows) if name in first}
+    )
+
+
+def live_table(methods: list[str]) -> report.LiveTable:
+  """The table on the console, narrow enough for a terminal."""
+  shown = ("gap", "UA", "RA", "TA", "MIA", "ToW", "seconds", "cost_percent")
+  return report.LiveTable([c for name in shown for c in COLUMNS if c.name == name], methods)
+
+
+def command() -> str:
+  """The command line, as one would type it."""
+  return report.command_line(sys.argv[1:], "experiments.classify.run")

@@ -1,0 +1,38 @@
+"""Membership attacks: what an attacker learns about the forget set from predictions.
+
+All of them take plain arrays and run on the host in float64, except `logit_scaled_confidence`, which is pure and runs
+under `jit`. An attack measures one model (SVC, thresholds, losses) or many (LiRA, U-LiRA, epsilon); the ideal is always
+the value of the retrained model, which is chance wherever the docstring says so.
+"""
+
+from unlearnjax.attacks.epsilon import final_score, forgetting_epsilon, forgetting_score
+from unlearnjax.attacks.lira import lira, logit_scaled_confidence
+from unlearnjax.attacks.loss import forest_mia, loss_mia
+from unlearnjax.attacks.rmia import rmia
+from unlearnjax.attacks.roc import RocReport, roc_report
+from unlearnjax.attacks.share import entropy_mia, regression_mia, transfer_forgetting_rate
+from unlearnjax.attacks.svc import svc_mia, training_privacy
+from unlearnjax.attacks.threshold import ThresholdResult, threshold_mia
+from unlearnjax.attacks.ulira import ULiraResult, ulira
+
+__all__ = [
+  "RocReport",
+  "ThresholdResult",
+  "ULiraResult",
+  "entropy_mia",
+  "final_score",
+  "forest_mia",
+  "forgetting_epsilon",
+  "forgetting_score",
+  "lira",
+  "logit_scaled_confidence",
+  "loss_mia",
+  "regression_mia",
+  "rmia",
+  "roc_report",
+  "svc_mia",
+  "threshold_mia",
+  "training_privacy",
+  "transfer_forgetting_rate",
+  "ulira",
+]

@@ -1,0 +1,34 @@
+"""What the papers on classification compare with."""
+
+from __future__ import annotations
+
+import functools
+
+from unlearnjax.catalog.row import rows_of
+
+_baseline = functools.partial(rows_of("classification"), None, experiment="experiments.classify.run")
+
+ROWS = (
+  _baseline("Retrain", "Training again without the forget set", "", None, "data", factories="retrain"),
+  _baseline("Fine-tune", "Fine-tuning on the retain set", "", None, "losses", factories="fine_tune"),
+  _baseline("GA", "Gradient ascent on the forget set", "", None, "losses", factories="gradient_ascent"),
+  _baseline(
+    "NegGrad", "Ascent held near the original weights", "", None, "losses", factories="neg_grad", experiment=None
+  ),
+  _baseline("NegGrad+", "Ascent and descent weighed together", "", None, "losses combine", factories="neg_grad_plus"),
+  _baseline("Random label", "Random labels from all classes", "", None, "losses data", factories="random_label"),
+  _baseline("Amnesiac", "Random labels from the other classes", "", None, "losses data", factories="amnesiac"),
+  _baseline("Influence", "Influence functions, Newton removal", "", None, "curvature edits", factories="influence"),
+  _baseline("FF", "Fisher forgetting", "Golatkar", 2020, "curvature edits", factories="fisher_forgetting"),
+  _baseline("NTK", "NTK scrubbing", "Golatkar", 2020, "curvature edits", factories="ntk_scrubbing"),
+  _baseline("SCRUB", "Teacher that is left and followed", "Kurmanji", 2023, "losses combine", factories="scrub"),
+  _baseline("SCRUB+R", "SCRUB with rewinding", "Kurmanji", 2023, "losses combine memory", factories="scrub_r"),
+  _baseline("Bad teacher", "Competent and bad teacher", "Chundawat", 2023, "losses", factories="bad_teacher"),
+  _baseline("UNSIR", "Noise that impairs, then repair", "Tarun", 2023, "losses data", factories="unsir"),
+  _baseline("CF-k", "Forgetting in the last k layers", "Goel", 2022, "losses updates", factories="cf_k"),
+  _baseline("EU-k", "Exact unlearning of the last k layers", "Goel", 2022, "losses updates", factories="eu_k"),
+  _baseline("SISA", "Shards and slices", "Bourtoule", 2021, "memory guards", factories="sisa"),
+  _baseline("SSD", "Selective Synaptic Dampening", "Foster", 2024, "curvature edits", factories="ssd"),
+  _baseline("JiT", "Lipschitz smoothing, just in time", "Foster", 2024, "losses data", factories="jit_lipschitz"),
+  _baseline("PGU", "Projected-gradient unlearning", "", None, "losses updates curvature", factories="pgu"),
+)

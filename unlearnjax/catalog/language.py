@@ -1,0 +1,138 @@
+"""Unlearning in language models."""
+
+from __future__ import annotations
+
+from unlearnjax.catalog.row import rows_of
+
+_paper = rows_of("language")
+
+ROWS = (
+  _paper(10, "UnStar", "Unlearning with Self-Taught Anti-Sample Reasoning", "Sinha", 2024, "losses reparam data"),
+  _paper(
+    12,
+    "KnowUnDo / MemFlex",
+    "To Forget or Not? Towards Practical Knowledge Unlearning for LLMs",
+    "Tian",
+    2024,
+    "losses updates reparam curvature data",
+  ),
+  _paper(
+    17,
+    "Unlearning pre-trained LLMs",
+    "Machine Unlearning of Pre-trained Large Language Models",
+    "Yao",
+    2024,
+    "losses data metrics attacks",
+  ),
+  _paper(
+    20,
+    "Entity-level unlearning",
+    "Rethinking Entity-level Unlearning for LLMs",
+    "Ma",
+    2024,
+    "data metrics",
+    source="second-hand",
+    arxiv="2406.15796",
+  ),
+  _paper(
+    22,
+    "NPO",
+    "Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning",
+    "Zhang",
+    2024,
+    "losses data metrics",
+  ),
+  _paper(
+    23,
+    "O3",
+    "Practical Unlearning for LLMs / On LLM Continual Unlearning",
+    "Gao",
+    2024,
+    "losses reparam curvature guards data",
+  ),
+  _paper(
+    25,
+    "Knowledge unlearning",
+    "Knowledge Unlearning for Mitigating Privacy Risks in Language Models",
+    "Jang",
+    2023,
+    "losses guards data metrics",
+  ),
+  _paper(
+    29,
+    "ToolDelete",
+    "Tool Unlearning for Tool-Augmented LLMs",
+    "Cheng",
+    2025,
+    "losses edits data attacks",
+    source="second-hand",
+    arxiv="2502.01083",
+  ),
+  _paper(33, "ReLearn", "Unlearning via Learning for Large Language Models", "Xu", 2025, "losses data metrics"),
+  _paper(34, "SimNPO", "Simplicity Prevails: Rethinking NPO for LLM Unlearning", "Fan", 2024, "losses data attacks"),
+  _paper(
+    37,
+    "ULD",
+    "Reversing the Forget-Retain Objectives: LLM Unlearning from Logit Difference",
+    "Ji",
+    2024,
+    "losses reparam guards data",
+  ),
+  _paper(
+    38,
+    "UPCORE",
+    "Utility-Preserving Coreset Selection for Balanced Unlearning",
+    "Patil",
+    2025,
+    "curvature data metrics",
+  ),
+  _paper(
+    43,
+    "UOE / SEUF",
+    "Unlearning One Expert Is Enough for Mixture-of-Experts LLMs",
+    "Zhuang",
+    2024,
+    "losses updates curvature models",
+    arxiv="2411.18797",
+  ),
+  _paper(
+    48, "ECO", "Large Language Model Unlearning via Embedding-Corrupted Prompts", "Liu", 2024, "updates guards metrics"
+  ),
+  _paper(
+    50,
+    "Guardrail baselines",
+    "Guardrail Baselines for Unlearning in LLMs",
+    "Thaker",
+    2024,
+    "guards metrics",
+    source="second-hand",
+  ),
+  _paper(51, "FLAT", "LLM Unlearning via Loss Adjustment with Only Forget Data", "Wang", 2024, "losses data"),
+  _paper(
+    53,
+    "UnTrac",
+    "Unlearning Reveals the Influential Training Data of Language Models",
+    "Isonuma",
+    2024,
+    "losses curvature metrics",
+    arxiv="2401.15241",
+  ),
+  _paper(
+    109,
+    "WAGLE",
+    "Strategic Weight Attribution for Effective and Modular Unlearning in LLMs",
+    "Jia",
+    2024,
+    "losses updates curvature",
+  ),
+  _paper(
+    144,
+    "Unforgettable generalization",
+    "Unforgettable Generalization in Language Models",
+    "Zhang",
+    2024,
+    "losses curvature metrics attacks",
+    source="second-hand",
+    arxiv="2409.02228",
+  ),
+)

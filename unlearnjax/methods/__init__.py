@@ -1,0 +1,38 @@
+"""Methods: papers as compositions, one factory a file, with the paper's defaults.
+
+A factory is imported when it is first used, so that `import unlearnjax.methods` stays light. `names()` lists what is
+there.
+
+Example:
+  >>> from unlearnjax import methods
+  >>> "salun" in methods.names()
+  True
+  >>> methods.salun(density=0.3).name
+  'salun'
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+from unlearnjax.methods.classification import MODULES as _CLASSIFICATION
+
+_MODULES = {name: f"unlearnjax.methods.classification.{module}" for name, module in _CLASSIFICATION.items()}
+
+
+def names() -> tuple[str, ...]:
+  """The factories that there are, sorted."""
+  return tuple(sorted(name for name, module in _MODULES.items() if importlib.util.find_spec(module) is not None))
+
+
+def __getattr__(name: str) -> Any:
+  """The factory `name`: always the function, also where its module of the same name was imported before."""
+  if name not in _MODULES or importlib.util.find_spec(_MODULES[name]) is None:
+    raise AttributeError(f"module 'unlearnjax.methods' has no attribute {name!r}; the methods are {', '.join(names())}")
+  return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+  return ["names", *names()]

@@ -1,0 +1,106 @@
+"""SISA: sharded, isolated, sliced, aggregated training. Bourtoule et al., S&P 2021, arXiv:1912.03817 (baseline B12)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from unlearnjax.core import Method, Model, ModelFn, UnlearnState, Verbs, as_examples, check, fit, need_retain, zip_roles
+from unlearnjax.core.types import EMPTY
+from unlearnjax.memory.shards import assign_shards, slice_epochs
+from unlearnjax.models.ensemble import ensemble, stack_models
+from unlearnjax.training import Recipe, trainer
+
+
+def sisa(*, shards: int = 5, slices: int = 5, recipe: Recipe | None = None, aggregate: str = "vote") -> Method:
+  """Trains an ensemble on disjoint shards, slice by slice, and retrains only what has seen the forget set. Exact.
+
+  `learn` puts every example into one of S shards and one of R slices by a hash of its id and the key. Member s starts
+  fresh and trains e_l epochs on slices 1..l of shard s, l = 1..R, with a new optimizer at each slice; the weights
+  before each slice are kept in `state.slots`. `forget` goes back to the first slice of each affected shard that holds
+  an example to forget and trains on from there. Keys and orders belong to (shard, slice), so the result is, bit by bit,
+  what `learn` makes of the retain set alone.
+
+  The model served is the ensemble. Its weights are not those that `init` is given: only their architecture is used. The
+  retain set must be what was learned less all that was ever forgotten. `uj.learn` comes first, and `uj.forget(start=)`
+  goes on from its result.
+
+  Args:
+    shards: S >= 1 members; a deletion retrains 1/S of the work at one slice.
+    slices: R >= 1; memory holds S R models.
+    recipe: how a member is trained; its epochs E become e_l = floor(2 E l / (R + 1)) - floor(2 E (l - 1) / (R + 1)),
+      as much work as E epochs. SGD 0.05 with momentum 0.9, 20 epochs, batches of 64 by default.
+    aggregate: "vote", or "mean" for the mean probability.
+
+  Raises:
+    ValueError: shards or slices < 1, `forget` before `learn`, a second `learn`, or a request without a retain set.
+
+  Example:
+    >>> sisa(shards=3, slices=2).name
+    'sisa'
+  """
+  check.positive("shards", shards)
+  check.positive("slices", slices)
+  check.one_of("aggregate", aggregate, ("vote", "mean"))
+  recipe = recipe or Recipe(optax.sgd(0.05, momentum=0.9), epochs=20, batch_size=64)
+  epochs = slice_epochs(recipe.epochs, slices)
+
+  def bind(fn: ModelFn) -> Verbs:
+    step, members = trainer(fn, recipe), ensemble(fn, shards, aggregate)
+
+    def init(model, key):
+      fresh = stack_models([fn.init(jax.random.fold_in(key, s)) for s in range(shards)], members)
+      start = {"params": fresh.params, "state": fresh.state}
+      before = jax.tree.map(lambda x: jnp.repeat(x[:, None], slices, axis=1), start)
+      slots = {"before_slice": before, "learned": jnp.array(False)}
+      return UnlearnState.create(fresh.params, rng=key, model_state=fresh.state, slots=slots), EMPTY
+
+    def train_shard(state, shard, first, source, parts, run):
+      """Member `shard`, from slice `first` on, on rows `source` whose slices are `parts`."""
+      member = jax.tree.map(lambda x: x[shard, first], state.slots["before_slice"])
+      kept = state.slots["before_slice"]
+      for part in range(first, slices):
+        kept = jax.tree.map(lambda x, m, part=part: x.at[shard, part].set(m), kept, member)
+        rows = source.where(parts <= part)
+        if not len(rows) or not epochs[part]:
+          continue
+        key = jax.random.fold_in(jax.random.fold_in(state.rng, shard), part)
+        inner = UnlearnState.create(member["params"], rng=key, model_state=member["state"])
+        plan = zip_roles(train=rows, batch_size=recipe.batch_size, epochs=epochs[part])
+        inner, _ = fit(step, step.init(inner), plan, run=run, name=f"shard{shard}_slice{part}")
+        member = {"params": inner.params, "state": inner.model_state}
+      put = lambda all_members, one: jax.tree.map(lambda x, m: x.at[shard].set(m), all_members, one)
+      return state.replace(
+        params=put(state.params, member["params"]),
+        model_state=put(state.model_state, member["state"]),
+        slots={**state.slots, "before_slice": kept},
+      )
+
+    def learn(state, refs, task, run):
+      if bool(state.slots["learned"]):
+        raise ValueError(f"sisa learns once, from all data; task {task.name!r} is its second")
+      source = as_examples(task.train)
+      shard, part = assign_shards(source.ids, state.rng, shards, slices)
+      for s in range(shards):
+        state = train_shard(state, s, 0, source.where(shard == s), part[shard == s], run)
+      return state.replace(slots={**state.slots, "learned": jnp.array(True)}), refs
+
+    def forget(state, refs, request, run):
+      if not bool(state.slots["learned"]):
+        raise ValueError("sisa must learn before it can forget: give uj.learn's result to uj.forget(start=)")
+      gone, retain = as_examples(request.forget), as_examples(need_retain("sisa", request))
+      gone_shard, gone_part = assign_shards(gone.ids, state.rng, shards, slices)
+      shard, part = assign_shards(retain.ids, state.rng, shards, slices)
+      for s in np.unique(gone_shard).tolist():
+        first = int(gone_part[gone_shard == s].min())
+        state = train_shard(state, s, first, retain.where(shard == s), part[shard == s], run)
+      return state, refs
+
+    def served(state, refs):
+      return Model(state.params, state.model_state, {}, members)
+
+    return Verbs(init, served, learn=learn, forget=forget)
+
+  return Method("sisa", bind)

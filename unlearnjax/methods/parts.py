@@ -1,0 +1,84 @@
+"""What several methods are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from unlearnjax.core import Examples, Model, Transform, UnlearnState, as_examples, check, role_batch
+from unlearnjax.core.types import Array
+
+
+def sgd(learning_rate: float, *, momentum: float = 0.9, decay: float = 5e-4) -> optax.GradientTransformationExtraArgs:
+  """SGD as papers on unlearning write it: `decay * theta` is added to the gradient, before the momentum.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> tx = sgd(0.1, decay=0.5)
+    >>> updates, _ = tx.update({"w": jnp.ones(())}, tx.init({"w": jnp.ones(())}), {"w": jnp.full((), 2.0)})
+    >>> round(float(updates["w"]), 4)
+    -0.2
+  """
+  return optax.chain(optax.add_decayed_weights(decay), optax.sgd(learning_rate, momentum=momentum))
+
+
+def restart(state: UnlearnState, *transforms: Transform) -> UnlearnState:
+  """The state with fresh optimizers: a request must not go on with the momentum of the one before it.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from unlearnjax.core import descend
+    >>> step = descend({"retain": lambda p, b, v: (jnp.sum(p["w"]), {})}, optax.sgd(1.0, momentum=0.5))
+    >>> state = step.init(UnlearnState.create({"w": jnp.zeros(())}, rng=jax.random.key(0)))
+    >>> state, _ = step.update(state, {"retain": {}}, {})
+    >>> [float(x) for s in (state, restart(state, step)) for x in jax.tree.leaves(s.opt_state)]
+    [1.0, 0.0]
+  """
+  state = state.replace(opt_state={})
+  for transform in transforms:
+    state = transform.init(state)
+  return state
+
+
+def teacher(of: Model | UnlearnState) -> dict[str, Any]:
+  """A model, or the model of a state, as a frozen teacher: `refs["teacher"] = teacher(state)`.
+
+  Nothing is copied: `fit` copies what its state shares with refs.
+  """
+  return {"params": of.params, "state": of.state if isinstance(of, Model) else of.model_state}
+
+
+def sample(source: Any, fraction: float, key: Array) -> Examples:
+  """A random part of a source: round(fraction * n) rows, at least one, in the source's order.
+
+  Args:
+    source: a `Source` of n examples.
+    fraction: in (0, 1].
+    key: a typed key; same key, same rows.
+
+  Example:
+    >>> data = Examples({"x": np.zeros((10, 1), np.float32)})
+    >>> len(sample(data, 0.3, jax.random.key(0))), len(sample(data, 1.0, jax.random.key(0)))
+    (3, 10)
+  """
+  check.fraction("fraction", fraction)
+  source = as_examples(source)
+  rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+  return source[np.sort(rng.permutation(len(source))[: max(1, round(fraction * len(source)))])]
+
+
+def num_outputs(model: Model, source: Any) -> int:
+  """Width of the model's output on the examples of a source; nothing is computed.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from unlearnjax.core import Outputs
+    >>> model = Model({"w": jnp.zeros((2, 5))}, fn=lambda params, inputs, **_: Outputs(inputs["x"] @ params["w"]))
+    >>> num_outputs(model, Examples({"x": np.zeros((3, 2), np.float32)}))
+    5
+  """
+  inputs = role_batch(as_examples(source), slice(1))["inputs"]
+  return jax.eval_shape(lambda m, x: m(x).logits, model, inputs).shape[-1]

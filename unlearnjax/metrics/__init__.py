@@ -1,0 +1,51 @@
+"""Metrics: plain arrays in, numbers out, each with its direction, range and source.
+
+Array scores are pure and run under `jit`; intervals and relearn times are host-side arithmetic in float64. Attacks,
+which fit something to tell members from others, are in `unlearnjax.attacks`.
+"""
+
+from unlearnjax.metrics.classification import accuracy, ua_ra_ta, unlearning_accuracy
+from unlearnjax.metrics.confusion import confusion, corrected_area, forget_count, interclass_confusion_error
+from unlearnjax.metrics.distance import LayerDistance, completeness, layer_distance
+from unlearnjax.metrics.divergence import activation_distance, information_left, js_divergence, kl, wasserstein1, zrf
+from unlearnjax.metrics.entropy import membership_entropy, modified_entropy
+from unlearnjax.metrics.gaps import aus, average_gap, tow, tow_mia
+from unlearnjax.metrics.intervals import Interval, MeanInterval, binomial_ci, bootstrap_ci, mean_ci
+from unlearnjax.metrics.klom import klom
+from unlearnjax.metrics.regression import mean_absolute_error, mean_squared_error
+from unlearnjax.metrics.relearn import anamnesis_index, steps_to
+
+__all__ = [
+  "Interval",
+  "LayerDistance",
+  "MeanInterval",
+  "accuracy",
+  "activation_distance",
+  "anamnesis_index",
+  "aus",
+  "average_gap",
+  "binomial_ci",
+  "bootstrap_ci",
+  "completeness",
+  "confusion",
+  "corrected_area",
+  "forget_count",
+  "information_left",
+  "interclass_confusion_error",
+  "js_divergence",
+  "kl",
+  "klom",
+  "layer_distance",
+  "mean_absolute_error",
+  "mean_ci",
+  "mean_squared_error",
+  "membership_entropy",
+  "modified_entropy",
+  "steps_to",
+  "tow",
+  "tow_mia",
+  "ua_ra_ta",
+  "unlearning_accuracy",
+  "wasserstein1",
+  "zrf",
+]

@@ -1,0 +1,40 @@
+"""Models as pure functions: `fn(params, {"x": x}, state=..., train=...)` over plain nested dicts.
+
+`make(name, ...)` gives a registered architecture; `from_nnx`, `from_linen` and `from_fn` adapt your own. Every model
+can be read and rewritten at its named sites (`capture=`, `inject=`) without having been written for it.
+"""
+
+import importlib
+
+_HOME = {
+  "MLP": "vision",
+  "ConvNet": "vision",
+  "RegressionMLP": "vision",
+  "ResNet": "vision",
+  "ViT": "vit",
+  "conv2d": "convolution",
+  "default_for": "registry",
+  "ensemble": "ensemble",
+  "from_fn": "fn_adapter",
+  "from_linen": "linen_adapter",
+  "from_nnx": "nnx_adapter",
+  "last_k_modules": "paths",
+  "leaf_paths": "paths",
+  "make": "registry",
+  "module_order": "paths",
+  "names": "registry",
+  "replace_where": "paths",
+  "select": "paths",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+  if name in _HOME:
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})

@@ -1,0 +1,12 @@
+"""Update rules: optax transformations that read what `descend` offers as extra arguments.
+
+They compose with everything in optax. What freezes weights (`mask_by`, `project_retain`) stands last in the chain.
+"""
+
+from unlearnjax.updates.mask import mask_by
+from unlearnjax.updates.noise import noise
+from unlearnjax.updates.progress import by_progress, cosine, linear_decay, step_decay
+from unlearnjax.updates.sam import sam
+from unlearnjax.updates.subspace import project_retain
+
+__all__ = ["by_progress", "cosine", "linear_decay", "mask_by", "noise", "project_retain", "sam", "step_decay"]
