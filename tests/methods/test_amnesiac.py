@@ -14,7 +14,6 @@ from unlearnjax.methods.classification import amnesiac as module
 from unlearnjax.methods.classification.amnesiac import amnesiac
 
 KEY = jax.random.key(1)
-SMALL = dict(tx=optax.adam(1e-2), epochs=10, batch_size=32)
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def seen(monkeypatch):
 
 def test_forget_labels_are_wrong_and_retain_labels_are_true(seen):
   request = random_request()
-  forget(amnesiac(epochs=1), trained(), request, key=KEY)
+  forget(amnesiac(epochs=0), trained(), request, key=KEY)
   union = seen[0].streams["train"].sources[0]
   assert sorted(union.ids) == sorted([*request.forget.ids, *request.retain.ids])
   wrong = union.column("relabel") != union.column("y")
@@ -37,10 +36,10 @@ def test_forget_labels_are_wrong_and_retain_labels_are_true(seen):
 
 
 def test_labels_are_drawn_once_from_the_key_and_belong_to_their_row(seen):
-  request = random_request()
+  request, method = random_request(), amnesiac(epochs=1)
   smaller = request._replace(forget=request.forget[:4])
   for r, key in ((request, KEY), (request, KEY), (smaller, KEY), (request, jax.random.key(7))):
-    forget(amnesiac(epochs=1), trained(), r, key=key)
+    forget(method, trained(), r, key=key)
   one, two, few, other = (p.streams["train"].sources[0] for p in seen)
   np.testing.assert_array_equal(one.column("relabel"), two.column("relabel"))
   np.testing.assert_array_equal(few.select(smaller.forget.ids).column("relabel"), one.column("relabel")[:4])
@@ -59,9 +58,9 @@ def test_wrong_labels_are_uniform(seen):
 
 def test_the_class_goes_and_the_others_stay():
   request, run = class_request(), Run()
-  result = forget(amnesiac(**SMALL), trained(), request, key=KEY, run=run)
+  result = forget(amnesiac(tx=optax.adam(0.02), epochs=20, batch_size=32), trained(), request, key=KEY, run=run)
   assert accuracy(result.model, request.forget) < 0.3 and accuracy(result.model, request.retain) > 0.9
-  assert run.cost.gradient_evaluations == 10 * 120
+  assert run.cost.gradient_evaluations == 20 * 120
 
 
 def test_messages():

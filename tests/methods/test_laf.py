@@ -17,7 +17,8 @@ from unlearnjax.methods.parts import teacher
 from unlearnjax.models.autoencoder import autoencode, init_autoencoder
 
 QUICK = dict(batch_size=16, epochs=2, vae_epochs=2)
-STRONG = dict(batch_size=16, epochs=80, vae_epochs=60, extract_tx=optax.adam(3e-3), align_tx=optax.adam(3e-3), latent=2)
+PLAIN, REPAIRED = laf(**QUICK), laf(**QUICK, repair=True)
+STRONG = laf(batch_size=16, epochs=80, vae_epochs=60, extract_tx=optax.adam(3e-3), align_tx=optax.adam(3e-3), latent=2)
 
 
 def without_labels(request, fill=None):

@@ -44,8 +44,9 @@ def test_without_the_pull_it_is_neg_grad_plus():
 
 def test_the_class_goes_and_the_pull_holds():
   request = class_request()
-  free = forget(neg_grad(alpha=0.8, decay=0.0, **SMALL), trained(), request, key=KEY)
-  held = forget(neg_grad(alpha=0.8, decay=0.1, **SMALL), trained(), request, key=KEY)
+  tx = optax.sgd(0.1, momentum=0.9)
+  free = forget(neg_grad(alpha=0.7, decay=0.0, tx=tx, batch_size=16), trained(), request, key=KEY)
+  held = forget(neg_grad(alpha=0.7, decay=0.01, tx=tx, batch_size=16), trained(), request, key=KEY)
   assert weight_distance(held.model.params, trained().params) < weight_distance(free.model.params, trained().params)
   assert accuracy(held.model, request.forget) < 0.1 and accuracy(held.model, request.retain) > 0.9
 

@@ -21,7 +21,7 @@ SMALL = dict(tx=optax.sgd(0.1, momentum=0.9), epochs=20, batch_size=16)
 def test_the_model_loses_confidence_in_what_goes():
   request = class_request()
   result = forget(random_label(**SMALL), trained(), request, key=KEY)
-  assert confidence(trained(), request.forget).mean() > 0.9 and confidence(result.model, request.forget).mean() < 0.6
+  assert confidence(trained(), request.forget) > 0.9 and confidence(result.model, request.forget) < 0.6
   assert accuracy(result.model, request.retain) > 0.9
 
 
