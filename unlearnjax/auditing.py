@@ -74,6 +74,8 @@ def predict(model: Model, request: ForgetRequest, run: Run | None = None) -> Pre
       raise ValueError(
         f"logits must be [n, classes] with more than {labels[name].max()} classes, got shape {logits.shape} on {name!r}"
       )
+    if not np.isfinite(logits).all():
+      raise ValueError(f"logits must be finite, got {np.sum(~np.isfinite(logits))} that are not on {name!r}")
     probs[name] = np.exp(logits - np.logaddexp.reduce(logits, -1, keepdims=True))
   return Predictions(probs, labels)
 
@@ -99,6 +101,10 @@ def audit(
     run: batch size, mesh and ledger of the passes.
     seed: of the attacks' subsampling.
 
+  Raises:
+    ValueError: a request without test or retain examples, a model whose logits are not finite or not as wide as the
+      labels need, or models of different widths.
+
   Example:
     >>> import unlearnjax as uj
     >>> data = uj.data.load("digits")
@@ -108,8 +114,9 @@ def audit(
     >>> found.scores["gap"], found.scores["ToW"]
     (0.0, 100.0)
   """
-  if request.retain is None or request.extra.get("test") is None:
-    raise ValueError("an audit needs request.retain and request.extra['test']")
+  for name, source in (("retain", request.retain), ("extra['test']", request.extra.get("test"))):
+    if source is None or not len(source):
+      raise ValueError(f"an audit needs examples in request.{name}, got {'none' if source is None else 'an empty set'}")
   said = predict(model, request, run)
   scores = basic_scores(said, seed=seed)
   against = None
@@ -138,7 +145,10 @@ def audit(
 
 
 def basic_scores(said: Predictions, *, seed: int = 0) -> dict[str, float]:
-  """UA, RA, TA, the SVC attack in its five kinds and the loss attack, all in percent."""
+  """UA, RA, TA, the SVC attack in its five kinds and the loss attack, all in percent.
+
+  The loss attack is left out where fewer than 10 examples are forgotten or held out: it could not be judged.
+  """
   scores = {
     "UA": 100 * (1 - said.accuracy("forget")),
     "RA": 100 * said.accuracy("retain"),
@@ -151,8 +161,9 @@ def basic_scores(said: Predictions, *, seed: int = 0) -> dict[str, float]:
   scores["MIA"] = kinds["confidence"]
   scores |= {f"MIA_{kind}": value for kind, value in kinds.items() if kind != "confidence"}
   held_out = "test_forget" if "test_forget" in said.probs else "test"
-  losses = lambda name: -np.log(np.maximum(said.confidence(name), 1e-30))
-  scores["MIA_loss"] = 100 * float(np.mean(attacks.loss_mia(losses("forget"), losses(held_out), seed=seed)))
+  forget, others = (-np.log(np.maximum(said.confidence(name), 1e-30)) for name in ("forget", held_out))
+  if min(len(forget), len(others)) >= 10:
+    scores["MIA_loss"] = 100 * float(np.mean(attacks.loss_mia(forget, others, seed=seed)))
   return scores
 
 

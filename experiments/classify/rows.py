@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import pathlib
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 import unlearnjax as uj
 from experiments.classify.hyper import Hyper, digest
 from experiments.classify.setting import Setting, params_digest, write_json
 from unlearnjax.checkpoint import CheckpointError
+from unlearnjax.core.tree import all_finite
 from unlearnjax.report import to_json
 
 
@@ -27,19 +30,36 @@ def row_of(setting: Setting, name: str, hyper: Hyper | None, seed: int) -> dict[
     the row: scores in percent, cost, hyperparameters, a hash of the weights; or an `"error"`.
   """
   path = setting.out / "rows" / f"{name}-{seed}.json"
-  if path.exists():
-    row = json.loads(path.read_text())
-    if row.get("hyper") == hyper:
-      return row
+  row = read_row(path)
+  if row is not None and digest(row["hyper"]) == digest(hyper):
+    return row
   row = {"method": name, "seed": seed, "hyper": hyper}
   try:
-    model, cost = _model(setting, name, hyper, seed)
+    row |= _scored(setting, name, hyper, seed)
   except (uj.NonFiniteError, ValueError) as error:
-    if isinstance(error, CheckpointError):
+    if hyper is None or isinstance(error, CheckpointError):  # without original and oracle there is nothing to compare
       raise
     row["error"] = str(error)
-    write_json(path, row)
-    return row
+  write_json(path, to_json(row))
+  return row
+
+
+def read_row(path: pathlib.Path) -> dict[str, Any] | None:
+  """A finished row; None where there is none, or, with a message, where the file is damaged."""
+  if not path.exists():
+    return None
+  try:
+    row = json.loads(path.read_text())
+    if f"{row['method']}-{row['seed']}.json" == path.name and "hyper" in row:
+      return row
+  except (ValueError, KeyError, TypeError):
+    pass
+  logging.warning("ignoring the damaged row %s: it is made again when its method is asked for", path)
+  return None
+
+
+def _scored(setting: Setting, name: str, hyper: Hyper | None, seed: int) -> dict[str, Any]:
+  model, cost = _model(setting, name, hyper, seed)
   audit = uj.audit(
     model,
     setting.request(seed),
@@ -49,12 +69,13 @@ def row_of(setting: Setting, name: str, hyper: Hyper | None, seed: int) -> dict[
     seed=seed,
   )
   gold = setting.cost("retrain", seed)
-  row |= {**audit.scores, **cost}
-  row["cost_percent"] = 100 * cost["gradient_evaluations"] / max(gold["gradient_evaluations"], 1)
-  row["params"] = params_digest(model.params)
-  row["confidences"] = {k: _thinned(v) for k, v in audit.confidences.items()}
-  write_json(path, to_json(row))
-  return row
+  return {
+    **audit.scores,
+    **cost,
+    "cost_percent": 100 * cost["gradient_evaluations"] / max(gold["gradient_evaluations"], 1),
+    "params": params_digest(model.params),
+    "confidences": {k: _thinned(v) for k, v in audit.confidences.items()},
+  }
 
 
 def _model(setting: Setting, name: str, hyper: Hyper | None, seed: int) -> tuple[uj.Model, dict[str, Any]]:
@@ -69,6 +90,8 @@ def _model(setting: Setting, name: str, hyper: Hyper | None, seed: int) -> tuple
     prepared = next(uj.learn(method, original, [task], key=key, run=run.apart(*run.path)))
     start = (prepared.state, prepared.refs)
   result = uj.forget(method, original, setting.request(seed), key=key, run=run, start=start)
+  if not all_finite(result.model.params):
+    raise ValueError(f"{name} left weights that are not finite")
   return result.model, result.cost
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -17,6 +16,7 @@ from experiments.classify import hyper
 from experiments.classify.configs import Config
 from unlearnjax.auditing import Predictions, predict
 from unlearnjax.core.tree import fold_name
+from unlearnjax.report import write_text
 
 
 @dataclasses.dataclass(eq=False)
@@ -40,13 +40,22 @@ class Setting:
   @functools.cached_property
   def data(self):
     """The data set, corrupted first where the request is a corrective one."""
-    return uj.data.load(self.config.dataset, train_size=self.config.train_size, test_size=self.config.test_size)
+    data = uj.data.load(self.config.dataset, train_size=self.config.train_size, test_size=self.config.test_size)
+    if data.task != "classification":
+      raise ValueError(f"this benchmark needs a classification data set; {data.name!r} is for {data.task}")
+    return data
 
   @functools.cached_property
   def fn(self) -> uj.ModelFn:
     options = dict(self.config.model_options)
     width = self.data.num_classes
     return uj.models.make(self.config.model, input_shape=self.data.input_shape, num_outputs=width, **options)
+
+  def validate(self) -> None:
+    """Raises ValueError for data, a model or a request that cannot work; nothing is trained or written."""
+    _ = self.fn
+    for seed in self.seeds:
+      self.request(seed)
 
   @functools.cache  # noqa: B019 - a setting lives as long as the process
   def request(self, seed: int) -> uj.ForgetRequest:
@@ -81,8 +90,8 @@ class Setting:
     """One model a seed: all at once where that is faster, otherwise one after another."""
     keys = [self.key(s, name) for s in self.seeds]
     recipe = self.config.recipe
-    if self.config.vmap_seeds and len(self.seeds) > 1:
-      run = self.run.apart(name)
+    if len(self.seeds) > 1 and self._at_once():
+      run = self.run.apart(f"seeds{self.seeds[0]}-{self.seeds[-1]}", name)
       models = uj.train_many(self.fn, sources, recipe, keys=jax.numpy.stack(keys), run=run)
       share = {k: v / len(self.seeds) for k, v in run.cost.to_dict().items()}
       self.costs |= {(name, seed): share for seed in self.seeds}
@@ -93,6 +102,16 @@ class Setting:
       models[seed] = uj.train(self.fn, sources[i % len(sources)], recipe, key=keys[i], run=run)
       self.costs[name, seed] = run.cost.to_dict()
     return models
+
+  def _at_once(self) -> bool:
+    """Whether `vmap` over seeds pays: convolutions become grouped ones, slow on a CPU; on a device memory must do."""
+    if jax.default_backend() == "cpu":
+      return self.config.model == "mlp"
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    weights = jax.tree.leaves(jax.eval_shape(self.fn.init, jax.random.key(0)).params)
+    activations = 64 * self.config.batch_size * int(np.prod(self.data.input_shape)) * 4
+    needed = len(self.seeds) * (4 * sum(w.size * w.dtype.itemsize for w in weights) + activations)
+    return limit is None or needed < limit / 2
 
   def cost(self, name: str, seed: int) -> dict[str, Any]:
     """What training the original or the oracle of a seed cost."""
@@ -109,31 +128,35 @@ class Setting:
     return predict(model, self.request(seed))
 
 
-def claim(out: pathlib.Path, config: Config) -> None:
-  """Marks a directory as holding this configuration; refuses one that holds another.
+def claim(out: pathlib.Path, described: dict[str, Any]) -> None:
+  """Marks a directory as holding one configuration; refuses one that holds another.
+
+  Args:
+    out: output directory; it is made where it does not exist.
+    described: a JSON value that is equal exactly for equal configurations.
 
   Raises:
     ValueError: the directory belongs to another configuration; nothing in it is touched.
   """
-  described = config.describe()
   path = out / "config.json"
   if path.exists():
-    found = json.loads(path.read_text())
+    try:
+      found = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+      raise ValueError(f"{path} is damaged ({error}): choose another --out") from None
     differ = sorted(k for k in found.keys() | described.keys() if found.get(k) != described.get(k))
     if differ:
       lines = ", ".join(f"{k}: {found.get(k)} there, {described.get(k)} now" for k in differ)
       raise ValueError(f"{out} holds results of another configuration ({lines}): choose another --out")
     return
-  out.mkdir(parents=True, exist_ok=True)
+  if (out / "rows").exists():
+    raise ValueError(f"{out} holds results, but no config.json that says of what: choose another --out")
   write_json(path, described)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
   """Writes a JSON file whole or not at all."""
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary.write_text(json.dumps(value, indent=1))
-  os.replace(temporary, path)
+  write_text(path, json.dumps(value, indent=1))
 
 
 def params_digest(params: Any) -> str:

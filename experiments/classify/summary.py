@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from typing import Any
 
 from experiments.classify.configs import Config
+from experiments.classify.rows import read_row
 from unlearnjax import report
 from unlearnjax.report import Column, Spec
 
@@ -56,7 +56,8 @@ def spec(config: Config) -> Spec:
 
 def finished_rows(out: pathlib.Path, order: list[str]) -> list[dict[str, Any]]:
   """Every row in the directory: those of this run in its order, then those of earlier runs."""
-  rows = [json.loads(path.read_text()) for path in sorted((out / "rows").glob("*.json"))]
+  found = (read_row(path) for path in sorted((out / "rows").glob("*.json")))
+  rows = [row for row in found if row is not None]
   place = {name: i for i, name in enumerate(order)}
   return sorted(rows, key=lambda r: (place.get(r["method"], len(place)), r["method"], r["seed"]))
 

@@ -282,10 +282,10 @@ def test_optax_rules_that_want_more_than_gradients_run_in_fit(name):
   assert history["loss"][-1] < 0.9 * history["loss"][0]
 
 
-def test_lbfgs_equals_a_plain_optax_loop():
-  step = descend({"retain": XENT}, optax.lbfgs(), combine=plain_weighted())
+def test_a_line_search_equals_a_plain_optax_loop():
+  step = descend({"retain": XENT}, OPTIMIZERS["backtracking"](), combine=plain_weighted())
   state, batch = start(step), {"retain": role_batch(DATA)}
-  tx, params = optax.lbfgs(), state.params
+  tx, params = OPTIMIZERS["backtracking"](), state.params
   fn = lambda p: XENT(p, batch["retain"], _View)[0]
   opt, update = tx.init(params), jax.jit(step.update)
 

@@ -190,7 +190,7 @@ def _gradients(objective, roles, params, batch, view, combine, combine_state, mi
       values[r], pull, auxes[r] = jax.vjp(objective(r, parts[r], keys[r], model_state), params, has_aux=True)
       if values[r].ndim == 0:
         grads[r] = pull(jnp.asarray(scale[r], values[r].dtype))[0]
-      else:  # one gradient row a task; rows of empty tasks are 0/0 and must not reach the combiner
+      else:  # one gradient row a task; those of empty tasks must not reach the combiner (a 0/0 would poison all rows)
         rows = jax.vmap(pull)(jnp.eye(values[r].shape[0], dtype=values[r].dtype))[0]
         grads[r] = _zero_rows(rows, auxes[r].get("valid"))
     return grads, values, auxes

@@ -146,8 +146,9 @@ def zip_roles(
     size = batch_size.get(role, 0) if isinstance(batch_size, Mapping) else batch_size
     if size < 1:
       raise ValueError(f"batch_size of role {role!r} must be >= 1, got {size}")
-    sources = tuple(as_examples(s) for s in (source if isinstance(source, (list, tuple)) else [source]))
-    if not all(len(s) for s in sources):
+    several = isinstance(source, (list, tuple)) and not (source and isinstance(source[0], Mapping))
+    sources = tuple(as_examples(s) for s in (source if several else [source]))
+    if not sources or not all(len(s) for s in sources):
       raise ValueError(f"role {role!r} is empty")
     if any(s.columns.keys() != sources[0].columns.keys() for s in sources) or any(
       s.columns[k] is not v for s in sources for k, v in sources[0].columns.items()

@@ -73,7 +73,7 @@ class NnxFn:
 
   def init(self, key: Array) -> Model:
     """A fresh model; `key` seeds the weights and the module's own random streams."""
-    return self.wrap(self.make(nnx.Rngs(key)))
+    return self.wrap(self._build(nnx.Rngs(key)))
 
   def wrap(self, module: nnx.Module) -> Model:
     """The weights and state of a module of this architecture, as a `Model`.
@@ -95,11 +95,15 @@ class NnxFn:
     """Paths of all submodules that can be captured or injected."""
     return tuple(self._layout.modules)
 
-  @functools.cached_property
-  def _layout(self) -> Layout:
-    module = nnx.eval_shape(lambda: self.make(nnx.Rngs(0)))
+  def _build(self, rngs: nnx.Rngs) -> nnx.Module:
+    module = self.make(rngs)
     if not isinstance(module, nnx.Module):
       raise TypeError(f"make(rngs) must return an nnx.Module, got {type(module).__name__}")
+    return module
+
+  @functools.cached_property
+  def _layout(self) -> Layout:
+    module = nnx.eval_shape(lambda: self._build(nnx.Rngs(0)))
     graphs = {}
     for train in (True, False):
       view = nnx.view(module, raise_if_not_found=False, deterministic=not train, use_running_average=not train)

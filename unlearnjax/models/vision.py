@@ -109,7 +109,7 @@ class ConvNet(nnx.Module):
     input_shape: Sequence[int],
     num_outputs: int,
     *,
-    widths: Sequence[int] = (16, 32, 32),
+    widths: Sequence[int] = (16, 32, 64),
     dense: int = 128,
     downsample: str = "pool",
     dropout: float = 0.0,

@@ -11,7 +11,7 @@ from unlearnjax.objectives.bind import column, eval_view, forward, frozen, mean,
 from unlearnjax.objectives.boundary import boundary_shrink, fgsm, input_curvature, shadow_class
 from unlearnjax.objectives.distill import attention_distill, bad_teacher, distill, teacher_loss
 from unlearnjax.objectives.laf import alignment, extraction, feature_vae
-from unlearnjax.objectives.mixture import teacher_mixture
+from unlearnjax.objectives.marked import marked
 from unlearnjax.objectives.oneshot import error_maximizing_noise, lipschitz
 from unlearnjax.objectives.prototype import class_gaussian, prototype, surrogate_distill
 from unlearnjax.objectives.supervised import cross_entropy, nll, random_label, random_labels, supervised, uncertain
@@ -36,6 +36,7 @@ __all__ = [
   "frozen",
   "input_curvature",
   "lipschitz",
+  "marked",
   "mean",
   "negated",
   "nll",
@@ -49,7 +50,6 @@ __all__ = [
   "supervised",
   "surrogate_distill",
   "teacher_loss",
-  "teacher_mixture",
   "total",
   "uncertain",
 ]

@@ -57,7 +57,8 @@ def bad_teacher(
   tx = optax.adam(1e-4) if tx is None else tx
 
   def bind(fn: ModelFn) -> Verbs:
-    step = descend({"mixture": objectives.teacher_mixture(fn, temperature=temperature)}, tx, state_from="mixture")
+    follow = objectives.bad_teacher(fn, temperature=temperature)
+    step = descend({"mixture": objectives.marked(follow["forget"], follow["retain"])}, tx, state_from="mixture")
 
     def teachers(model, key):
       return {"teacher": teacher(model), "bad_teacher": teacher(fn.init(jax.random.fold_in(key, 1)))}

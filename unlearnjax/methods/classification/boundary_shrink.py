@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
+from typing import Any
+
+import numpy as np
 import optax
 
 from unlearnjax import objectives
@@ -11,6 +12,7 @@ from unlearnjax.core import (
   Method,
   Model,
   ModelFn,
+  Run,
   Verbs,
   as_examples,
   check,
@@ -91,10 +93,10 @@ def boundary_shrink(
   return Method("boundary_shrink", bind)
 
 
-def adversarial_labels(attacked: Model, source, run=None) -> jax.Array:
+def adversarial_labels(attacked: Model, source: Any, run: Run | None = None) -> np.ndarray:
   """argmax of the logits of a model whose function is an `objectives.adversary`, int32[n], one an example in order."""
   source = as_examples(source)
   logits = outputs(attacked, source.replace(cond=source.column("y")), run, name="nearest")["logits"]
   if run is not None:
     run.cost.gradient_evaluations += len(source)
-  return jnp.argmax(jnp.asarray(logits), axis=-1).astype(jnp.int32)
+  return logits.argmax(-1).astype(np.int32)

@@ -31,7 +31,7 @@ def eu_k(*, recipe: Recipe, k: int = 1, order: Sequence[str] | None = None) -> M
 
   The last k convolutions and linear maps, and normalisation layers behind the first of them, are initialised afresh and
   trained by the recipe of the original model. What the frozen layers know of the forget set stays. Trains in train
-  mode; the batch statistics of frozen layers stay as they are. k = all layers is `retrain`, bit for bit.
+  mode; the batch statistics of frozen layers stay as they are. k = all layers is `retrain` up to rounding.
 
   Args:
     recipe: how the original model was trained. A mask is applied to the updates of its optimizer.

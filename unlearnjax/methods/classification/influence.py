@@ -34,7 +34,7 @@ def influence(
   alpha: float = 1.0,
   solver: str = "cg",
   damping: float | None = None,
-  iterations: int = 100,
+  iterations: int = 50,
   max_examples: int = 1000,
   batch_size: int = 128,
   loss: Callable[[Array, Array], Array] = losses.cross_entropy,

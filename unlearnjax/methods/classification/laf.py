@@ -93,20 +93,22 @@ def laf(
     )
     mend = descend({"retain": objectives.cross_entropy(fn, train=False)}, repair_tx, over=head, name="repair")
 
-    def vae_of(model, source, key, run, name):
+    def vae_of(model, source, capacity, key, run, name):
       features = outputs(model, source, run, capture=(site,), name=f"{name}_features")[site]
       begin, key = jax.random.split(key)
       start = UnlearnState.create(init_autoencoder(begin, features.shape[1], latent), rng=key)
-      plan = zip_roles(features=Examples({"features": features}), batch_size=batch_size, epochs=vae_epochs)
+      table = Examples({"features": features})
+      plan = zip_roles(features=table, batch_size=batch_size, epochs=vae_epochs, capacity=capacity)
       return fit(code, code.init(start), plan, run=run, name=name)[0].params
 
     def forget(state, refs, request, run):
       gone, kept = as_examples(request.forget), as_examples(need_retain("laf", request))
       model, keys = view_model(fn, state), jax.random.split(jax.random.fold_in(state.rng, 1))
+      everything = gone + kept
       refs = {
         "teacher": teacher(state),
-        "vae": vae_of(model, gone + kept, keys[0], run, "vae"),
-        "vae_forget": vae_of(model, gone, keys[1], run, "vae_forget"),
+        "vae": vae_of(model, everything, len(everything), keys[0], run, "vae"),
+        "vae_forget": vae_of(model, gone, len(everything), keys[1], run, "vae_forget"),
       }
       anchor = "forget" if len(gone) <= len(kept) else "retain"
       plan = zip_roles(anchor=anchor, batch_size=batch_size, epochs=epochs, forget=gone, retain=kept)

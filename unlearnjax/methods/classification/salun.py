@@ -51,12 +51,14 @@ def salun(
   """
   check.fraction("density", density)
   tx = optax.sgd(0.013, momentum=0.9) if tx is None else tx
+  if density < 1:  # a mask that is true everywhere would still round differently
+    tx = optax.chain(tx, updates.mask_by("saliency"))
 
   def bind(fn: ModelFn) -> Verbs:
     score = curvature.saliency(objectives.cross_entropy(fn, train=False))
     step = descend(
       {"forget": objectives.random_label(fn), "retain": objectives.cross_entropy(fn)},
-      optax.chain(tx, updates.mask_by("saliency")),
+      tx,
       state_from="retain",
     )
     everything = lambda model, key: {"saliency": jax.tree.map(lambda p: jnp.ones(p.shape, bool), model.params)}

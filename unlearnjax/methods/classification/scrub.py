@@ -112,7 +112,7 @@ def nudged(state: UnlearnState, relative: float) -> UnlearnState:
   """The state with weights moved off the point where student and teacher agree; 0 changes no bit."""
   if not relative:
     return state
-  return state.replace(params=edits.perturb(state.params, jax.random.fold_in(state.rng, 1), relative))
+  return state.replace(params=edits.perturb(state.params, jax.random.fold_in(state.rng, state.step), relative))
 
 
 def check_settings(alpha, gamma, temperature, max_epochs, epochs, perturb) -> None:
