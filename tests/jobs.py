@@ -32,9 +32,12 @@ def start(name: str, *arguments: str) -> subprocess.Popen:
   return subprocess.Popen(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process: subprocess.Popen, timeout: float = 300) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen, timeout: float = 900) -> tuple[int, str, str]:
   """Waits for a process: exit code, standard output, standard error."""
-  out, err = process.communicate(timeout=timeout)
+  try:
+    out, err = process.communicate(timeout=timeout)
+  finally:
+    process.kill()
   return process.returncode, out, err
 
 
@@ -43,8 +46,8 @@ def contents(directory: pathlib.Path) -> dict[str, bytes]:
   return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
 
 
-def rows(directory: pathlib.Path) -> dict[str, dict]:
-  """Rows of `results.json` by method, without what depends on the clock or the machine."""
+def rows(directory: pathlib.Path, seed: int = 0) -> dict[str, dict]:
+  """Rows of a seed in `results.json` by method, without what depends on the clock or the machine."""
   found = json.loads((directory / "results.json").read_text())["rows"]
   unsteady = ("seconds", "compile_seconds", "peak_bytes")
-  return {row["method"]: {k: v for k, v in row.items() if k not in unsteady} for row in found}
+  return {row["method"]: {k: v for k, v in row.items() if k not in unsteady} for row in found if row["seed"] == seed}

@@ -42,7 +42,7 @@ class Config:
   momentum: float = 0.9
   weight_decay: float = 5e-4
   batch_size: int = 64
-  surrogate: str = "other"
+  surrogate: str = "mixed"
 
   @property
   def recipe(self) -> uj.Recipe:
@@ -69,6 +69,11 @@ def sgd(rate: float, momentum: float = 0.9, decay: float = 0.0) -> optax.Gradien
   )
 
 
+def adam(rate: float) -> optax.GradientTransformation:
+  """Adam, annealed by a cosine over the plan."""
+  return optax.chain(optax.adam(rate), updates.by_progress(updates.cosine()))
+
+
 _STRIDED = (("downsample", "stride"), ("widths", (32, 64, 64)))  # a fifth of the time of pooling
 _SUBSET = {
   "model": "convnet",
@@ -82,7 +87,7 @@ _SUBSET = {
 CONFIGS: Mapping[str, Config] = {
   "digits": Config(),
   "mnist": Config(dataset="mnist", epochs=10, **_SUBSET),
-  "fashion_mnist": Config(dataset="fashion_mnist", forget="class:6", epochs=15, **_SUBSET),
+  "fashion_mnist": Config(dataset="fashion_mnist", forget="class:6", epochs=20, **_SUBSET),
   "cifar10": Config(dataset="cifar10", epochs=20, **_SUBSET),
   "cifar100": Config(dataset="cifar100", epochs=30, **_SUBSET),
   "olivetti": Config(

@@ -62,7 +62,7 @@ class Setting:
     """The forget request of a seed: random sets differ by seed, classes do not."""
     request = uj.data.parse_forget(self.data, self.config.forget, seed=seed)
     if self.config.surrogate:
-      size = min(len(request.forget) * 4, 5000)
+      size = min(max(4 * len(request.forget), 2000), 5000)
       extra = uj.data.surrogate(self.data, self.config.surrogate, size, seed=seed)
       request = request._replace(extra={**request.extra, "surrogate": extra})
     return request

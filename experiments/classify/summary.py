@@ -63,17 +63,28 @@ def finished_rows(out: pathlib.Path, order: list[str]) -> list[dict[str, Any]]:
 
 
 def write(out: pathlib.Path, config: Config, order: list[str], *, page: bool) -> None:
-  """Writes `results.json` from the rows that stand, and with `page` the plots and `report.html`."""
+  """Writes `results.json` from the rows that stand, and with `page` the plots and `report.html`.
+
+  A file that holds the same rows is left alone: it says which command and which revision made them.
+  """
   rows = finished_rows(out, order)
   plain = [{k: v for k, v in row.items() if k != "confidences"} for row in rows]
-  results = report.write_results(
-    out / "results.json", "classify", config.describe(), plain, spec=spec(config), command=command()
-  )
+  path, about = out / "results.json", spec(config)
+  results = _standing(path)
+  if results is None or (results.rows, results.spec) != (plain, about):
+    results = report.write_results(path, "classify", config.describe(), plain, spec=about, command=command())
   if page:
     first = {row["method"]: row["confidences"] for row in reversed(rows) if "confidences" in row}
     report.write_report(
       out, results, {name: first[name] for name in dict.fromkeys(r["method"] for r in rows) if name in first}
     )
+
+
+def _standing(path: pathlib.Path) -> report.Results | None:
+  try:
+    return report.read_results(path)
+  except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged
+    return None
 
 
 def live_table(methods: list[str]) -> report.LiveTable:

@@ -8,6 +8,7 @@ the value of the retrained model, which is chance wherever the docstring says so
 from unlearnjax.attacks.epsilon import final_score, forgetting_epsilon, forgetting_score
 from unlearnjax.attacks.lira import lira, logit_scaled_confidence
 from unlearnjax.attacks.loss import forest_mia, loss_mia
+from unlearnjax.attacks.relearn import relearn
 from unlearnjax.attacks.rmia import rmia
 from unlearnjax.attacks.roc import RocReport, roc_report
 from unlearnjax.attacks.share import entropy_mia, regression_mia, transfer_forgetting_rate
@@ -28,6 +29,7 @@ __all__ = [
   "logit_scaled_confidence",
   "loss_mia",
   "regression_mia",
+  "relearn",
   "rmia",
   "roc_report",
   "svc_mia",

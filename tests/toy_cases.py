@@ -1,0 +1,161 @@
+"""Every method with settings that work on a toy, and what it needs: the table of the properties that all must have."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from toy import TOY
+from toy_trained import class_request, data, surrogate, trained
+
+from unlearnjax import losses, methods, models, objectives
+from unlearnjax.core import Examples, ForgetRequest, Method, Model, Task, outputs
+from unlearnjax.training import Recipe, train
+
+ORDER = ("body", "head")
+RECIPE = Recipe(optax.adam(0.03), epochs=20, batch_size=32)
+MOMENTUM = optax.sgd(0.1, momentum=0.9)
+MLP = models.make("mlp", input_shape=(4,), num_outputs=3, widths=(16,))
+PIXELS = models.make("mlp", input_shape=(4, 4, 1), num_outputs=3, widths=(16,))
+REGRESSOR = models.make("regression_mlp", input_shape=(3,), num_outputs=1, widths=(16,))
+
+
+class World(NamedTuple):
+  """A trained model, a request, and another one of other sizes over the same table."""
+
+  model: Model
+  request: ForgetRequest
+  other: ForgetRequest
+
+
+class Case(NamedTuple):
+  """How to try a method.
+
+  Attributes:
+    make: the method.
+    world: makes the model and the requests.
+    by: what must rise on the forget set: "errors" (fraction of wrong predictions, by `least`) or "loss".
+    least: how much.
+    steps: it trains by `fit`, so that a crash can fall into the middle.
+    learns: it sees the data before any request.
+  """
+
+  make: Callable[[], Method]
+  world: Callable[[], World]
+  by: str = "errors"
+  least: float = 0.3
+  steps: bool = True
+  learns: bool = False
+
+
+def another(request: ForgetRequest) -> ForgetRequest:
+  """Fewer examples to forget and more to retain, of the same table."""
+  count = 9 * len(request.forget) // 10
+  forget, retain = request.forget[:count], request.retain + request.forget[count:]
+  return request._replace(forget=forget, retain=retain, ids=forget.ids)
+
+
+@functools.cache
+def blobs(fn=TOY) -> World:
+  request = class_request()
+  held_out = data(60, seed=1)
+  extra = {**request.extra, "validation": held_out.where(held_out.column("y") == 1), "surrogate": surrogate()}
+  request = request._replace(extra=extra)
+  return World(trained(fn), request, another(request))
+
+
+@functools.cache
+def pixels() -> World:
+  """Images of which each class brightens another corner."""
+  rng, y = np.random.default_rng(0), np.arange(120) % 3
+  x = 0.3 * rng.random((120, 4, 4, 1))
+  for label, (row, column) in enumerate(((0, 0), (0, 2), (2, 0))):
+    x[y == label, row : row + 2, column : column + 2] += 0.7
+  table = Examples({"x": x.astype(np.float32), "y": y.astype(np.int32)})
+  request = ForgetRequest(table.where(y == 1), table.where(y != 1), table.where(y == 1).ids, classes=(1,))
+  return World(train(PIXELS, table, RECIPE, key=jax.random.key(0)), request, another(request))
+
+
+@functools.cache
+def curve() -> World:
+  """The lowest quarter of the values of a smooth function."""
+  x = np.random.default_rng(0).normal(size=(160, 3)).astype(np.float32)
+  y = (2 * np.tanh(x[:, 0]) + 0.5 * x[:, 1]).astype(np.float32)
+  table, low = Examples({"x": x, "y": y}), y < np.quantile(y, 0.25)
+  request = ForgetRequest(table.where(low), table.where(~low), table.where(low).ids)
+  recipe = Recipe(optax.adam(0.01), 60, 32, functools.partial(objectives.supervised, loss=losses.absolute_error))
+  return World(train(REGRESSOR, table, recipe, key=jax.random.key(0)), request, another(request))
+
+
+def task(world: World) -> Task:
+  return Task("all", 0, world.request.forget + world.request.retain)
+
+
+def score(case: Case, model: Model, source: Examples) -> float:
+  """What must rise on the forget set and stay low on the retain set."""
+  out = outputs(model, source)["logits"]
+  y = source.column("y")
+  if out.shape[1] == 1:
+    return float(np.abs(out[:, 0] - y).mean())
+  if case.by == "errors":
+    return float(np.mean(out.argmax(-1) != y))
+  return float(-np.asarray(jax.nn.log_softmax(out))[np.arange(len(y)), y].mean())
+
+
+mlp, m = functools.partial(blobs, MLP), methods
+SMALL = dict(tx=MOMENTUM, batch_size=16)
+CASES = {
+  "amnesiac": Case(lambda: m.amnesiac(tx=optax.adam(0.02), epochs=20, batch_size=32), blobs),
+  "bad_teacher": Case(lambda: m.bad_teacher(tx=optax.adam(0.02), epochs=10, batch_size=16), blobs),
+  "blindspot": Case(
+    lambda: m.blindspot(tx=optax.adam(0.01), epochs=30, batch_size=32, proxy_epochs=30), curve, "loss", 0.03
+  ),
+  "boundary_expanding": Case(lambda: m.boundary_expanding(tx=optax.sgd(0.05, momentum=0.9), batch_size=16), blobs),
+  "boundary_shrink": Case(
+    lambda: m.boundary_shrink(eps=2.0, value_range=None, tx=optax.sgd(0.05, momentum=0.9), epochs=5, batch_size=16),
+    blobs,
+  ),
+  "cf_k": Case(lambda: m.cf_k(order=ORDER, tx=optax.sgd(0.3, momentum=0.9), batch_size=16), blobs, "loss", 0.02),
+  "concept_poison": Case(lambda: m.concept_poison(tx=optax.sgd(0.1, momentum=0.9), batch_size=16), pixels),
+  "duck": Case(lambda: m.duck(batch_size=16, polish_batch_size=16, tx=optax.adam(0.01), ratio=3, epochs=15), blobs),
+  "eu_k": Case(lambda: m.eu_k(recipe=RECIPE, order=ORDER), blobs),
+  "fine_tune": Case(lambda: m.fine_tune(**SMALL), blobs, "loss", 0.02),
+  "fisher_forgetting": Case(lambda: m.fisher_forgetting(alpha=1e-6), blobs, "loss", 0.1, steps=False),
+  "gaussian_amnesiac": Case(
+    lambda: m.gaussian_amnesiac(tx=optax.adam(0.01), epochs=20, batch_size=32), curve, "loss", 0.1
+  ),
+  "gradient_ascent": Case(lambda: m.gradient_ascent(tx=optax.sgd(0.3), epochs=8, batch_size=16), blobs),
+  "influence": Case(lambda: m.influence(damping=0.1), blobs, "loss", 0.01, steps=False),
+  "jit_lipschitz": Case(
+    lambda: m.jit_lipschitz(sigma=0.3, samples=5, value_range=None, tx=optax.sgd(0.1), epochs=3, batch_size=16),
+    blobs,
+  ),
+  "l1_sparse": Case(lambda: m.l1_sparse(alpha=0.03, **SMALL), blobs),
+  "laf": Case(
+    lambda: m.laf(
+      batch_size=16, epochs=80, vae_epochs=60, extract_tx=optax.adam(3e-3), align_tx=optax.adam(3e-3), latent=2
+    ),
+    blobs,
+  ),
+  "neg_grad": Case(lambda: m.neg_grad(alpha=0.7, decay=0.01, **SMALL), blobs),
+  "neg_grad_plus": Case(lambda: m.neg_grad_plus(alpha=0.7, **SMALL), blobs),
+  "ntk_scrubbing": Case(lambda: m.ntk_scrubbing(), blobs, "loss", 0.005, steps=False),
+  "pgu": Case(lambda: m.pgu(energy=0.75, tx=optax.sgd(0.5), batch_size=16), mlp),
+  "prune_first": Case(lambda: m.prune_first(m.fine_tune(**SMALL), sparsity=0.8), blobs),
+  "random_label": Case(lambda: m.random_label(epochs=20, **SMALL), blobs, "loss", 0.3),
+  "retrain": Case(lambda: m.retrain(recipe=RECIPE), blobs),
+  "salun": Case(lambda: m.salun(epochs=20, **SMALL), blobs, "loss", 0.3),
+  "scar": Case(lambda: m.scar(batch_size=32, tx=optax.adam(5e-3), epochs=20), mlp),
+  "scar_self": Case(lambda: m.scar_self(batch_size=32, tx=optax.adam(5e-3), epochs=80), mlp),
+  "scrub": Case(lambda: m.scrub(tx=optax.adam(0.03), max_epochs=8, perturb=0.1, batch_size=16), blobs),
+  "scrub_r": Case(lambda: m.scrub_r(tx=optax.adam(0.03), max_epochs=8, perturb=0.1, batch_size=16), blobs),
+  "sisa": Case(lambda: m.sisa(shards=2, slices=2, recipe=RECIPE), blobs, learns=True),
+  "slug": Case(lambda: m.slug(target=0.1), blobs, steps=False),
+  "ssd": Case(lambda: m.ssd(alpha=2.0, batch_size=8), blobs, "loss", 0.1, steps=False),
+  "stochastic_teacher": Case(lambda: m.stochastic_teacher(erase_epochs=8, rebuild_epochs=8, **SMALL), blobs),
+  "unsir": Case(lambda: m.unsir(noise_size=16, batch_size=16, impair=optax.adam(0.1)), blobs),
+}
