@@ -1,6 +1,6 @@
 """Writes RESULTS.md and the generated parts of README.md from the files that runs left behind.
 
-  python -m experiments.results --readme=runs/quickstart runs/fashion_class runs/fashion_random ...
+python -m experiments.results --readme=runs/quickstart runs/fashion_class runs/fashion_random ...
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ flags.DEFINE_string("readme", None, "The run whose table and picture stand in RE
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 HEAD = """# Results
 
-Every table is generated from the `results.json` of a run by `python -m experiments.results`; the command above a table made
-it. Means over seeds, with 95 % intervals of Student's t. `gap` is the mean distance to the retrained model over UA, RA, TA and
-MIA in points; UA, RA, TA and MIA are best where they equal those of `retrain`. `cost` is in percent of retraining's gradient
-evaluations. Seconds were measured on two shared CPU cores: compare them within a table only.
+Every table is generated from the `results.json` of a run by `python -m experiments.results`; the command above a table
+made it. Means over seeds, with 95 % intervals of Student's t. `gap` is the mean distance to the retrained model over UA,
+RA, TA and MIA in points; UA, RA, TA and MIA are best where they equal those of `retrain`. `cost` is in percent of
+retraining's gradient evaluations. Seconds were measured on two shared CPU cores: compare them within a table only.
 
 """
 

@@ -20,7 +20,6 @@ SMALL = {
   "convnet": ((9, 8, 2), {"widths": (3, 4, 5), "dense": 7}),
   "resnet8": ((9, 8, 3), {"width": 4}),
   "resnet8_gn": ((9, 8, 3), {"width": 4}),
-  "resnet18": ((8, 8, 3), {"width": 2}),
   "vit": ((8, 12, 1), {"dim": 8, "heads": 2, "depth": 2}),
 }
 
@@ -34,13 +33,17 @@ def build(name, **more):
 @pytest.mark.parametrize("name", SMALL)
 def test_every_model_ends_in_a_head_on_penultimate_features(name):
   model, x = build(name)
-  out = model({"x": x}, capture=("head:in",))
+  blocks = tuple(f"blocks/{i}" for i in model.params["blocks"])
+  out = jax.jit(lambda m, x: m({"x": x}, capture=("head:in", *blocks)))(model, x)
   head = model.params["head"]
   assert out.logits.shape == (4, 3) and out.hidden["head:in"].shape == (4, head["kernel"].shape[0])
   np.testing.assert_allclose(out.logits, out.hidden["head:in"] @ head["kernel"] + head["bias"], rtol=1e-5, atol=1e-6)
-  blocks = sorted(model.params["blocks"])
-  seen = model({"x": x}, capture=tuple(f"blocks/{i}" for i in blocks)).hidden
-  assert len(seen) == len(blocks) and all(jnp.isfinite(h).all() for h in seen.values())
+  assert blocks and set(out.hidden) == {"head:in", *blocks}
+  last = out.hidden[blocks[-1]]
+  features = {"vit": lambda h: None, "resnet8": lambda h: h.mean((1, 2)), "resnet8_gn": lambda h: h.mean((1, 2))}
+  expected = features.get(name, lambda h: h)(last)
+  if expected is not None:  # the transformer normalises in between
+    np.testing.assert_allclose(out.hidden["head:in"], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -51,8 +54,10 @@ def test_every_parameter_gets_a_gradient_in_train_mode_and_bfloat16_runs(name):
   zero = [n for n, g in zip(paths(grads), jax.tree.leaves(grads)) if not jnp.any(g)]
   assert not [n for n in zero if not n.endswith("attn/k/bias")]  # softmax does not see a shift of all its logits
   half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), model.params)
-  value, grads = jax.value_and_grad(loss)(half, x.astype(jnp.bfloat16))
-  assert jnp.isfinite(value) and all(g.dtype == jnp.bfloat16 for g in jax.tree.leaves(grads))
+  x = x.astype(jnp.bfloat16)
+  assert {g.dtype for g in jax.tree.leaves(jax.eval_shape(jax.grad(loss), half, x))} == {jnp.dtype(jnp.bfloat16)}
+  if name != "resnet8_gn":  # as resnet8: one compilation less
+    np.testing.assert_allclose(jax.jit(loss)(half, x), loss(model.params, x), rtol=0.2)
 
 
 def test_state_is_batch_statistics_only_and_keeps_its_structure_in_a_scan():
@@ -138,13 +143,12 @@ def test_attention_by_hand():
 
 
 def test_modules_work_as_plain_nnx_modules():
-  for module in (MLP((5,), 2, rngs=nnx.Rngs(0)), ConvNet((8, 8, 1), 2, rngs=nnx.Rngs(0))):
-    assert module(jnp.zeros((3, *((5,) if isinstance(module, MLP) else (8, 8, 1))))).shape == (3, 2)
-  fn = from_nnx(lambda rngs: ResNet((8, 8, 3), 2, width=4, rngs=rngs))
-  trained = ResNet((8, 8, 3), 2, width=4, rngs=nnx.Rngs(7))
+  make_it = lambda rngs: ResNet((4, 4, 1), 2, blocks_per_stage=(1,), width=2, rngs=rngs)
+  trained = make_it(nnx.Rngs(7))
   trained.eval()
-  x = jax.random.normal(KEY, (2, 8, 8, 3))
-  np.testing.assert_allclose(fn.wrap(trained)({"x": x}).logits, trained(x), rtol=1e-4, atol=1e-5)
+  x = jax.random.normal(KEY, (2, 4, 4, 1))
+  logits = jax.jit(lambda m: m({"x": x}).logits)(from_nnx(make_it).wrap(trained))
+  np.testing.assert_allclose(logits, jax.jit(lambda: trained(x))(), rtol=1e-4, atol=1e-5)
 
 
 def test_sizes_that_do_not_fit_are_refused():

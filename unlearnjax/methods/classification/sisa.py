@@ -8,8 +8,9 @@ import numpy as np
 import optax
 
 from unlearnjax.core import Method, Model, ModelFn, UnlearnState, Verbs, as_examples, check, fit, need_retain, zip_roles
-from unlearnjax.core.types import EMPTY
-from unlearnjax.memory.shards import assign_shards, slice_epochs
+from unlearnjax.core.tree import fold_name
+from unlearnjax.core.types import EMPTY, ArrayTree
+from unlearnjax.memory import assign_shards, slice_epochs
 from unlearnjax.models.ensemble import ensemble, stack_models
 from unlearnjax.training import Recipe, trainer
 
@@ -59,24 +60,21 @@ def sisa(*, shards: int = 5, slices: int = 5, recipe: Recipe | None = None, aggr
 
     def train_shard(state, shard, first, source, parts, run):
       """Member `shard`, from slice `first` on, on rows `source` whose slices are `parts`."""
-      member = jax.tree.map(lambda x: x[shard, first], state.slots["before_slice"])
       kept = state.slots["before_slice"]
+      member = _at(kept, (shard, first))
       for part in range(first, slices):
-        kept = jax.tree.map(lambda x, m, part=part: x.at[shard, part].set(m), kept, member)
+        kept = _put(kept, (shard, part), member)
         rows = source.where(parts <= part)
         if not len(rows) or not epochs[part]:
           continue
-        key = jax.random.fold_in(jax.random.fold_in(state.rng, shard), part)
+        key = fold_name(state.rng, f"shard{shard}", f"slice{part}")
         inner = UnlearnState.create(member["params"], rng=key, model_state=member["state"])
         plan = zip_roles(train=rows, batch_size=recipe.batch_size, epochs=epochs[part])
         inner, _ = fit(step, step.init(inner), plan, run=run, name=f"shard{shard}_slice{part}")
         member = {"params": inner.params, "state": inner.model_state}
-      put = lambda all_members, one: jax.tree.map(lambda x, m: x.at[shard].set(m), all_members, one)
-      return state.replace(
-        params=put(state.params, member["params"]),
-        model_state=put(state.model_state, member["state"]),
-        slots={**state.slots, "before_slice": kept},
-      )
+      trained = _put({"params": state.params, "state": state.model_state}, (shard,), member)
+      slots = {**state.slots, "before_slice": kept}
+      return state.replace(params=trained["params"], model_state=trained["state"], slots=slots)
 
     def learn(state, refs, task, run):
       if bool(state.slots["learned"]):
@@ -104,3 +102,13 @@ def sisa(*, shards: int = 5, slices: int = 5, recipe: Recipe | None = None, aggr
     return Verbs(init, served, learn=learn, forget=forget)
 
   return Method("sisa", bind)
+
+
+@jax.jit
+def _at(tree: ArrayTree, index: tuple[int, ...]) -> ArrayTree:
+  return jax.tree.map(lambda x: x[index], tree)
+
+
+@jax.jit
+def _put(tree: ArrayTree, index: tuple[int, ...], values: ArrayTree) -> ArrayTree:
+  return jax.tree.map(lambda x, v: x.at[index].set(v), tree, values)
