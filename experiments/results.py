@@ -16,8 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 HEAD = """# Results
 
 Every table is generated from the `results.json` of a run by `python -m experiments.results`; the command above a table
-made it. Means over seeds, with 95 % intervals of Student's t. `gap` is the mean distance to the retrained model over UA,
-RA, TA and MIA in points; UA, RA, TA and MIA are best where they equal those of `retrain`. `cost` is in percent of
+made it. Means over seeds, with 95 % intervals of Student's t. `gap` is the mean distance to the retrained model over
+UA, RA, TA and MIA in points; UA, RA, TA and MIA are best where they equal those of `retrain`. `cost` is in percent of
 retraining's gradient evaluations. Seconds were measured on two shared CPU cores: compare them within a table only.
 
 """

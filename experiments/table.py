@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +43,7 @@ def chosen_methods(always: Sequence[str], others: Sequence[str]) -> list[str]:
   Raises:
     ValueError: an unknown or missing name.
   """
-  if FLAGS.methods == "all":
+  if FLAGS.methods in (None, "all"):
     return [*always, *others]
   asked = [name.strip() for name in FLAGS.methods.split(",") if name.strip()]
   if not asked:
@@ -67,6 +67,9 @@ def fill(
   names: Sequence[str],
   hypers: Mapping[str, dict[str, Any]],
   make_row: Callable[[str, int], dict[str, Any]],
+  *,
+  module: str | None = None,
+  shown: Sequence[str] | None = None,
 ) -> None:
   """Makes every row that does not stand yet, then `results.json`, the plots and `report.html`.
 
@@ -78,35 +81,26 @@ def fill(
     names: of the rows, in order.
     hypers: hyperparameters by name; a row that was made with others is made again.
     make_row: (name, seed) -> numbers.
+    module: what the command line names; `experiments.<bench>.run` by default.
+    shown: columns of the table on the console.
 
   Raises:
     ValueError: the directory holds another configuration.
   """
-  import unlearnjax as uj
-  from experiments.classify.hyper import digest
-  from experiments.classify.rows import read_row
-  from experiments.classify.setting import claim, write_json
-  from experiments.classify.summary import finished_rows
+  from experiments.classify.rows import kept_row
+  from experiments.classify.setting import claim
+  from experiments.classify.summary import finished_rows, save
   from unlearnjax import report
 
   claim(out, config.describe())
-  table = report.LiveTable([c for c in about.columns if c.name != "gradient_evaluations"], names)
+  columns = [c for c in about.columns if (c.name in shown if shown else c.name != "gradient_evaluations")]
+  table = report.LiveTable(columns, names)
+  write = lambda histograms: save(
+    out, bench, config.describe(), finished_rows(out, list(names)), about, histograms, module=module
+  )
   for name in names:
-    hyper = hypers.get(name)
     for seed in seeds():
-      path = out / "rows" / f"{name}-{seed}.json"
-      row = read_row(path)
-      if row is None or digest(row["hyper"]) != digest(hyper):
-        row = {"method": name, "seed": seed, "hyper": hyper}
-        try:
-          row |= make_row(name, seed)
-        except uj.NonFiniteError as error:
-          if hyper is None:  # nothing can be compared without the original and its references
-            raise
-          row["error"] = str(error)
-        write_json(path, report.to_json(row))
-      table.add(row)
-  command = report.command_line(sys.argv[1:], f"experiments.{bench}.run")
-  rows = finished_rows(out, list(names))
-  results = report.write_results(out / "results.json", bench, config.describe(), rows, spec=about, command=command)
-  print(f"\n{report.write_report(out, results)}")
+      table.add(kept_row(out, name, hypers.get(name), seed, functools.partial(make_row, name, seed)))
+    write(None)
+  write({})
+  print(f"\n{out / 'report.html'}")

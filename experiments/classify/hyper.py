@@ -61,7 +61,7 @@ _CONVNET_CLASS: Mapping[str, Hyper] = {
   "neg_grad_plus": {"rate": 1e-3, "alpha": 0.97, "epochs": 2, "batch_size": {"retain": 64, "forget": 8}},
   "random_label": {"rate": None, "adam": 1e-3, "epochs": 2, "batch_size": {"retain": 64, "forget": 8}},
   "amnesiac": {"adam": 1e-3, "epochs": 2},
-  "salun": {"rate": None, "adam": 1.5e-3, "epochs": 2, "batch_size": {"retain": 64, "forget": 16}},
+  "salun": {"rate": None, "adam": 1e-3, "epochs": 2, "batch_size": {"retain": 64, "forget": 8}, "exclude_true": True},
   "l1_sparse": {"rate": 0.05, "alpha": 1e-3, "epochs": 3, "batch_size": 128},
   "cf_k": {"rate": 0.01, "epochs": 3, "batch_size": 128},
   "scrub": {"adam": 1e-3, "epochs": 2, "max_epochs": 2, "batch_size": {"retain": 32, "forget": 128}},

@@ -14,6 +14,7 @@ flags.DEFINE_string("config", None, "A configuration of configs.py; by default t
 flags.DEFINE_string("dataset", None, "Data set: digits, mnist, fashion_mnist, cifar10, cifar100, olivetti.")
 flags.DEFINE_string("forget", None, "What to forget: class:3, class:1,2, random:0.1, ids:FILE.")
 flags.DEFINE_string("model", None, "Architecture: mlp, convnet, resnet8, resnet18, vit, ...")
+flags.DEFINE_string("methods", None, "'all', or names separated by commas.")
 flags.DEFINE_integer("epochs", None, "Epochs of the original and of the oracle.", lower_bound=1)
 flags.DEFINE_integer("train_size", None, "Class-balanced subset of the training data; 0 takes all.", lower_bound=0)
 flags.DEFINE_integer("test_size", None, "Class-balanced subset of the test data; 0 takes all.", lower_bound=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,18 +30,31 @@ def row_of(setting: Setting, name: str, hyper: Hyper | None, seed: int) -> dict[
   Returns:
     the row: scores in percent, cost, hyperparameters, a hash of the weights; or an `"error"`.
   """
-  path = setting.out / "rows" / f"{name}-{seed}.json"
+  return kept_row(setting.out, name, hyper, seed, lambda: _scored(setting, name, hyper, seed))
+
+
+def kept_row(
+  out: pathlib.Path, name: str, hyper: Hyper | None, seed: int, scored: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+  """The row that stands in `out`, or that of `scored()`, which is written; if a method fails, the row says why.
+
+  Raises:
+    ValueError, NonFiniteError: the original or the oracle failed, without which there is nothing to compare, or a
+      checkpoint is that of something else.
+  """
+  path = out / "rows" / f"{name}-{seed}.json"
   row = read_row(path)
   if row is not None and digest(row["hyper"]) == digest(hyper):
     return row
   row = {"method": name, "seed": seed, "hyper": hyper}
   try:
-    row |= _scored(setting, name, hyper, seed)
+    row |= scored()
   except (uj.NonFiniteError, ValueError) as error:
-    if hyper is None or isinstance(error, CheckpointError):  # without original and oracle there is nothing to compare
+    if hyper is None or isinstance(error, CheckpointError):
       raise
     row["error"] = str(error)
-  write_json(path, to_json(row))
+  row = to_json(row)
+  write_json(path, row)
   return row
 
 
@@ -82,8 +96,17 @@ def _model(setting: Setting, name: str, hyper: Hyper | None, seed: int) -> tuple
   if hyper is None:
     models = setting.originals if name == "original" else setting.oracles
     return models[seed], setting.cost(name, seed)
+  return unlearned(setting, name, hyper, seed, setting.run.apart(f"seed{seed}", digest(hyper)))
+
+
+def unlearned(setting: Setting, name: str, hyper: Hyper, seed: int, run: uj.Run) -> tuple[uj.Model, dict[str, Any]]:
+  """The original of a seed after a method has honoured the seed's request, and what that cost.
+
+  Raises:
+    ValueError: the method cannot honour it, or left weights that are not finite.
+    NonFiniteError: it diverged.
+  """
   method, original = setting.method(name, digest(hyper)), setting.originals[seed]
-  run = setting.run.apart(f"seed{seed}", digest(hyper))
   key, start = setting.key(seed, name), None
   if uj.core.bound(method, original.fn).learn is not None:  # the stage before any request is not part of its cost
     task = uj.Task("all", 0, setting.data.train)

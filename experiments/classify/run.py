@@ -14,7 +14,6 @@ from experiments.classify import options
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(options)
-flags.DEFINE_string("methods", "all", "'all', or names separated by commas.")
 flags.DEFINE_integer("seeds", 1, "How many models, requests and runs of every method.", lower_bound=1)
 flags.DEFINE_integer("first_seed", 0, "Seeds are first_seed, first_seed + 1, ...", lower_bound=0)
 
@@ -26,7 +25,7 @@ def experiment() -> None:
   from experiments.classify.setting import Setting, claim
 
   config = options.chosen_config()
-  methods = hyper.chosen(FLAGS.methods, config)
+  methods = hyper.chosen("all" if FLAGS.methods is None else FLAGS.methods, config)
   out = pathlib.Path(FLAGS.out or "runs/classify")
   seeds = tuple(range(FLAGS.first_seed, FLAGS.first_seed + FLAGS.seeds))
   setting = Setting(config, out, seeds, options.chosen_run(out))

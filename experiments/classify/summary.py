@@ -63,21 +63,34 @@ def finished_rows(out: pathlib.Path, order: list[str]) -> list[dict[str, Any]]:
 
 
 def write(out: pathlib.Path, config: Config, order: list[str], *, page: bool) -> None:
-  """Writes `results.json` from the rows that stand, and with `page` the plots and `report.html`.
+  """Writes `results.json` from the rows that stand, and with `page` the plots and `report.html`."""
+  rows = finished_rows(out, order)
+  plain = [{k: v for k, v in row.items() if k != "confidences"} for row in rows]
+  first = {row["method"]: row["confidences"] for row in reversed(rows) if "confidences" in row}
+  save(out, "classify", config.describe(), plain, spec(config), first if page else None)
+
+
+def save(
+  out: pathlib.Path,
+  bench: str,
+  described: dict[str, Any],
+  rows: list[dict[str, Any]],
+  about: Spec,
+  histograms: dict[str, Any] | None,
+  *,
+  module: str | None = None,
+) -> None:
+  """Writes `results.json` and, unless `histograms` is None, the plots and `report.html`.
 
   A file that holds the same rows is left alone: it says which command and which revision made them.
   """
-  rows = finished_rows(out, order)
-  plain = [{k: v for k, v in row.items() if k != "confidences"} for row in rows]
-  path, about = out / "results.json", spec(config)
-  results = _standing(path)
-  if results is None or (results.rows, results.spec) != (plain, about):
-    results = report.write_results(path, "classify", config.describe(), plain, spec=about, command=command())
-  if page:
-    first = {row["method"]: row["confidences"] for row in reversed(rows) if "confidences" in row}
-    report.write_report(
-      out, results, {name: first[name] for name in dict.fromkeys(r["method"] for r in rows) if name in first}
-    )
+  results = _standing(out / "results.json")
+  if results is None or (results.rows, results.spec) != (rows, about):
+    command = report.command_line(sys.argv[1:], module or f"experiments.{bench}.run")
+    results = report.write_results(out / "results.json", bench, described, rows, spec=about, command=command)
+  if histograms is not None:
+    order = dict.fromkeys(row["method"] for row in rows)
+    report.write_report(out, results, {name: histograms[name] for name in order if name in histograms})
 
 
 def _standing(path: pathlib.Path) -> report.Results | None:
@@ -91,8 +104,3 @@ def live_table(methods: list[str]) -> report.LiveTable:
   """The table on the console, narrow enough for a terminal."""
   shown = ("gap", "UA", "RA", "TA", "MIA", "ToW", "seconds", "cost_percent")
   return report.LiveTable([c for name in shown for c in COLUMNS if c.name == name], methods)
-
-
-def command() -> str:
-  """The command line, as one would type it."""
-  return report.command_line(sys.argv[1:], "experiments.classify.run")

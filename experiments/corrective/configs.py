@@ -4,9 +4,10 @@ The default, embedded data, a few minutes on two CPU cores:
 
   python -m experiments.corrective.run --out=runs/corrective
 
-Expected: the oracle, trained without any manipulated row, is near the clean accuracy whatever is known. Retraining
-without the known rows alone (`eu`), and what only fine-tunes, mend little until most of the damage is known; `ssd` undoes
-a backdoor from a tenth of it and fails on confused classes.
+Expected: retraining without the known rows alone (`eu`) mends little until most of the damage is known, and fine-tuning
+nothing; `ssd` undoes much of a backdoor from a tenth of it (on digits seven rows, and not for every seed), at a small
+loss elsewhere, and fails on confused classes. `oracle` is trained without any manipulated row; on digits the 3x3 patch
+hides part of the image, so that even it errs there.
 """
 
 from __future__ import annotations
@@ -70,11 +71,12 @@ CONFIGS: Mapping[str, Config] = {
 METHODS: Mapping[str, Hyper] = {
   "fine_tune": {"rate": 0.05, "epochs": 5, "batch_size": 64},
   "cf_k": {"rate": 0.05, "k": 1, "epochs": 5, "batch_size": 64},
-  "ssd": {"alpha": 10.0, "lam": 1.0, "batch_size": 16},
+  "ssd": {"alpha": 5.0, "lam": 1.0, "batch_size": 4},
   "scrub": {"adam": 1e-3, "alpha": 0.1, "temperature": 4.0, "epochs": 5, "max_epochs": 2},
   "bad_teacher": {"adam": 1e-3, "epochs": 4, "batch_size": 64},
 }
-"""Besides `original` (nothing undone), `oracle` (trained without S_m) and `eu` (trained without S_f)."""
+"""Besides `original` (nothing undone), `oracle` (trained without S_m) and `eu` (trained without S_f). Chosen on the
+seeds 100 to 102 of the embedded data, never on seeds that are reported."""
 
 
 def spec(config: Config) -> Spec:

@@ -43,7 +43,7 @@ def test_the_original_needs_no_step_and_the_retrained_model_many(oracle):
 
 
 def test_what_is_only_hidden_comes_back_sooner(oracle):
-  head = {**trained().params["head"], "bias": trained().params["head"]["bias"] - np.float32([0, 4, 0])}
+  head = {**trained().params["head"], "bias": trained().params["head"]["bias"] - np.float32([0, 8, 0])}
   hidden = trained().replace(params={**trained().params, "head": head})
   assert mean_loss(hidden, class_request().forget) > 1
   assert 0 < metrics.anamnesis_index(steps(hidden, max_epochs=40), steps(oracle, max_epochs=40)) < 0.9

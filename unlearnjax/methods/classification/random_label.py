@@ -9,17 +9,24 @@ from unlearnjax.core import Method, ModelFn, Verbs, descend, fit, need_retain, p
 from unlearnjax.methods.parts import restart
 
 
-def random_label(*, tx: optax.GradientTransformation | None = None, epochs: int = 10, batch_size: int = 256) -> Method:
+def random_label(
+  *,
+  tx: optax.GradientTransformation | None = None,
+  epochs: int = 10,
+  batch_size: int = 256,
+  exclude_true: bool = False,
+) -> Method:
   """Trains the forget set on labels drawn at random, anew in every batch, and the retain set on its own.
 
-  min_theta CE(F, y') + CE(R, y) with y' uniform over all C classes, the true one included. It over-forgets: the model
-  is less sure of F than one that never saw it. SalUn with density 1 is this method; defaults as in Fan et al. 2024,
-  arXiv:2310.12508. Models with batch statistics train in train mode and keep those of the retain batches.
+  min_theta CE(F, y') + CE(R, y) with y' uniform over all C classes, by default the true one too. It over-forgets: the
+  model is less sure of F than one that never saw it. SalUn with density 1 is this method; defaults as in Fan et al.
+  2024, arXiv:2310.12508. Models with batch statistics train in train mode and keep those of the retain batches.
 
   Args:
     tx: optimizer; SGD 0.013 with momentum 0.9 by default.
     epochs: passes over the retain set; the forget set is walked through at its own pace.
     batch_size: rows of each role.
+    exclude_true: never draws the true label, anew in every batch (`amnesiac` draws once).
 
   Raises:
     ValueError: a request without a retain set.
@@ -32,7 +39,9 @@ def random_label(*, tx: optax.GradientTransformation | None = None, epochs: int 
 
   def bind(fn: ModelFn) -> Verbs:
     step = descend(
-      {"forget": objectives.random_label(fn), "retain": objectives.cross_entropy(fn)}, tx, state_from="retain"
+      {"forget": objectives.random_label(fn, exclude_true=exclude_true), "retain": objectives.cross_entropy(fn)},
+      tx,
+      state_from="retain",
     )
 
     def forget(state, refs, request, run):

@@ -29,6 +29,7 @@ def salun(
   tx: optax.GradientTransformation | None = None,
   epochs: int = 10,
   batch_size: int = 256,
+  exclude_true: bool = False,
 ) -> Method:
   """Relabels the forget set at random and moves only the weights that the forget loss is most sensitive to.
 
@@ -41,6 +42,8 @@ def salun(
       cannot move a frozen weight.
     epochs: passes over the retain set.
     batch_size: rows of each role.
+    exclude_true: draws y' != y. The reference code draws over all classes, so that a forgotten class stays right once
+      in C times.
 
   Raises:
     ValueError: density outside (0, 1], or a request without a retain set.
@@ -57,7 +60,7 @@ def salun(
   def bind(fn: ModelFn) -> Verbs:
     score = curvature.saliency(objectives.cross_entropy(fn, train=False))
     step = descend(
-      {"forget": objectives.random_label(fn), "retain": objectives.cross_entropy(fn)},
+      {"forget": objectives.random_label(fn, exclude_true=exclude_true), "retain": objectives.cross_entropy(fn)},
       tx,
       state_from="retain",
     )
