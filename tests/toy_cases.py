@@ -16,7 +16,6 @@ from unlearnjax import losses, methods, models, objectives
 from unlearnjax.core import Examples, ForgetRequest, Method, Model, Task, outputs
 from unlearnjax.training import Recipe, train
 
-ORDER = ("body", "head")
 RECIPE = Recipe(optax.adam(0.03), epochs=20, batch_size=32)
 MOMENTUM = optax.sgd(0.1, momentum=0.9)
 MLP = models.make("mlp", input_shape=(4,), num_outputs=3, widths=(16,))
@@ -119,10 +118,10 @@ CASES = {
     lambda: m.boundary_shrink(eps=2.0, value_range=None, tx=optax.sgd(0.05, momentum=0.9), epochs=5, batch_size=16),
     blobs,
   ),
-  "cf_k": Case(lambda: m.cf_k(order=ORDER, tx=optax.sgd(0.3, momentum=0.9), batch_size=16), blobs, "loss", 0.02),
+  "cf_k": Case(lambda: m.cf_k(k=2, tx=optax.sgd(0.3, momentum=0.9), batch_size=16), mlp, "loss", 0.02),
   "concept_poison": Case(lambda: m.concept_poison(tx=optax.sgd(0.1, momentum=0.9), batch_size=16), pixels),
   "duck": Case(lambda: m.duck(batch_size=16, polish_batch_size=16, tx=optax.adam(0.01), ratio=3, epochs=15), blobs),
-  "eu_k": Case(lambda: m.eu_k(recipe=RECIPE, order=ORDER), blobs),
+  "eu_k": Case(lambda: m.eu_k(recipe=RECIPE), mlp),
   "fine_tune": Case(lambda: m.fine_tune(**SMALL), blobs, "loss", 0.02),
   "fisher_forgetting": Case(lambda: m.fisher_forgetting(alpha=1e-6), blobs, "loss", 0.1, steps=False),
   "gaussian_amnesiac": Case(

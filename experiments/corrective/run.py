@@ -20,7 +20,7 @@ flags.adopt_module_key_flags(table)
 
 def experiment() -> None:
   """Everything that the flags ask for."""
-  from experiments.corrective import configs
+  from experiments.corrective import configs, plot
 
   config = table.chosen_config(configs.CONFIGS, without=("forget",))
   names = table.chosen_methods(("original", "oracle", "eu"), tuple(configs.METHODS))
@@ -28,6 +28,7 @@ def experiment() -> None:
   damages = {seed: Damage(config, seed, options.chosen_run(out)) for seed in table.seeds()}
   make_row = lambda name, seed: damages[seed].row(name)
   table.fill("corrective", out, config, configs.spec(config), names, configs.METHODS, make_row)
+  plot.curve(out, config.fractions)
 
 
 class Damage:

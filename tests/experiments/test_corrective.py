@@ -34,7 +34,7 @@ def test_a_second_start_changes_no_row(finished):
   before = json.loads((finished / "results.json").read_text())["rows"]
   assert jobs.main(run, f"--out={finished}", "--methods=ssd", "--epochs=12") == 0
   assert json.loads((finished / "results.json").read_text())["rows"] == before
-  assert (finished / "report.html").exists() and (finished / "cost.png").exists()
+  assert all((finished / name).exists() for name in ("report.html", "cost.png", "curve.png"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from toy import TOY, toy_data
 
 from unlearnjax.core import outputs
-from unlearnjax.models.ensemble import combined_logits, ensemble, stack_models
+from unlearnjax.models.ensembles import combined_logits, ensemble, stack_models
 
 X = {"x": jnp.asarray(toy_data(12).column("x"))}
 

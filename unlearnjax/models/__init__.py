@@ -14,7 +14,7 @@ _HOME = {
   "ViT": "vit",
   "conv2d": "convolution",
   "default_for": "registry",
-  "ensemble": "ensemble",
+  "ensemble": "ensembles",
   "from_fn": "fn_adapter",
   "from_linen": "linen_adapter",
   "from_nnx": "nnx_adapter",

@@ -21,6 +21,7 @@ from unlearnjax.core import (
   view_model,
   zip_roles,
 )
+from unlearnjax.methods.parts import restart
 
 
 def salun(
@@ -76,7 +77,7 @@ def salun(
       plan = zip_roles(
         anchor="retain", batch_size=batch_size, epochs=epochs, forget=request.forget, retain=request.retain
       )
-      return fit(step, state, plan, refs, run)[0], refs
+      return fit(step, restart(state, step), plan, refs, run)[0], refs
 
     return Verbs(plain_init(step, refs=everything), plain_model(fn), forget=forget)
 

@@ -11,7 +11,7 @@ from unlearnjax.core import Method, Model, ModelFn, UnlearnState, Verbs, as_exam
 from unlearnjax.core.tree import fold_name
 from unlearnjax.core.types import EMPTY, ArrayTree
 from unlearnjax.memory import assign_shards, slice_epochs
-from unlearnjax.models.ensemble import ensemble, stack_models
+from unlearnjax.models.ensembles import ensemble, stack_models
 from unlearnjax.training import Recipe, trainer
 
 
