@@ -4,11 +4,11 @@ The default, embedded data, a few minutes on two CPU cores:
 
   python -m experiments.corrective.run --out=runs/corrective
 
-Expected of a backdoor: fine-tuning mends nothing, retraining without the known rows (`eu`) little until most of them are
-known, `ssd` part of it from a tenth, at a small loss elsewhere. On the embedded digits a tenth is seven rows, and whether
-`ssd` works from them depends on the seed (10 to 42 % corrected for the seeds 0 and 1). Of confused classes: everything
-that trains on the rest rises with the known share; `ssd` is no better than fine-tuning and costs accuracy elsewhere.
-`oracle` is trained without any manipulated row; on digits the 3x3 patch hides part of the image, so that even it errs.
+Expected of a backdoor: fine-tuning mends nothing, retraining without the known rows (`eu`) little until most of them
+are known, `ssd` part of it from a tenth, at a small loss elsewhere. On the embedded digits a tenth is seven rows, and
+whether `ssd` works from them depends on the seed (10 to 42 % corrected for the seeds 0 and 1). Of confused classes:
+retraining and fine-tuning mend more the more is known; `ssd` is no better and costs accuracy elsewhere. `oracle` is
+trained without any manipulated row; on digits the 3x3 patch hides part of the image, so that even it errs.
 """
 
 from __future__ import annotations

@@ -80,6 +80,15 @@ def test_cost_of_choosing_is_forward_passes():
   assert run.cost.forward_evaluations == len(unseen()) + 6 * len(class_request().forget)
 
 
+def test_a_budget_that_ends_the_run_leaves_a_choice_among_what_was_reached():
+  one_epoch = len(class_request().forget) + len(class_request().retain)
+  run = Run(budget=2 * one_epoch)
+  result = forget(scrub_r(**SMALL), trained(), request_with(unseen()), key=KEY, run=run)
+  assert int(result.state.step) == 2 * 8
+  assert any(equal(result.model.params, m.params) for m in kept_models(result)[:2])
+  assert run.cost.forward_evaluations == len(unseen()) + 2 * len(class_request().forget)
+
+
 def test_messages():
   with pytest.raises(ValueError, match="needs held-out examples distributed like the forget set .* found .'surrogate'"):
     forget(scrub_r(), trained(), class_request(), key=KEY)

@@ -13,7 +13,7 @@ ROWS = (
   _baseline("Fine-tune", "Fine-tuning on the retain set", "", None, "losses", factories="fine_tune"),
   _baseline("GA", "Gradient ascent on the forget set", "", None, "losses", factories="gradient_ascent"),
   _baseline(
-    "NegGrad", "Ascent held near the original weights", "", None, "losses", factories="neg_grad", experiment=None
+    "NegGrad", "Ascent held near the original weights", "", None, "losses", factories="neg_grad"
   ),
   _baseline("NegGrad+", "Ascent and descent weighed together", "", None, "losses combine", factories="neg_grad_plus"),
   _baseline("Random label", "Random labels from all classes", "", None, "losses data", factories="random_label"),

@@ -95,6 +95,7 @@ ROWS = (
     2023,
     "losses data metrics attacks",
     factories="blindspot gaussian_amnesiac",
+    experiment="experiments.regression.run",
   ),
   _paper(
     30,
@@ -134,6 +135,7 @@ ROWS = (
     2024,
     "edits data metrics",
     factories="ssd data.corrective_request",
+    experiment="experiments.corrective.run",
   ),
   _paper(
     47,

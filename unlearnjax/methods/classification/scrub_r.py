@@ -67,11 +67,12 @@ def scrub_r(
       plan = rounds(request.forget, need_retain("scrub_r", request), max_epochs, epochs, batch_size)
       refs = {"teacher": teacher(state), "ends": state.step + epoch_ends(plan, epochs)}
       state, _ = fit(step, nudged(restart(state, step), perturb), plan, refs, run)
-      kept = [jax.tree.map(lambda x, e=e: x[e], state.slots["epochs"]) for e in range(epochs)]
+      reached = 1 + int(jnp.sum(state.step > refs["ends"]))  # a budget may end the run early
+      kept = [jax.tree.map(lambda x, e=e: x[e], state.slots["epochs"]) for e in range(reached)]
       models = [Model(k["params"], k["state"], {}, fn) for k in kept]
       goal = error(models[-1], held_out, run)
       gaps = np.array([abs(error(model, request.forget, run) - goal) for model in models])
-      best = kept[epochs - 1 - int(np.argmin(gaps[::-1]))]
+      best = kept[reached - 1 - int(np.argmin(gaps[::-1]))]
       return state.replace(params=best["params"], model_state=best["state"]), refs
 
     refs = lambda model, key: {"teacher": teacher(model), "ends": jnp.zeros(epochs, jnp.int32)}
