@@ -97,12 +97,33 @@ _CONVNET_RANDOM: Mapping[str, Hyper] = _CONVNET_CLASS | {
   "boundary_shrink": {"rate": 1e-3, "eps": 0.1, "epochs": 2},
   "duck": {"adam": 1e-3, "ratio": 3, "epochs": 3, "batch_size": 256, "polish_epochs": 0},
 }
+_DIGITS_RANDOM: Mapping[str, Hyper] = {
+  "gradient_ascent": {"rate": 0.01, "epochs": 2},
+  "neg_grad_plus": {"rate": 0.01, "alpha": 0.95, "epochs": 3, "batch_size": {"retain": 64, "forget": 8}},
+  "random_label": {"rate": None, "adam": 5e-4, "epochs": 3, "batch_size": {"retain": 64, "forget": 8}},
+  "amnesiac": {"adam": 5e-4, "epochs": 3},
+  "salun": {"rate": None, "adam": 5e-4, "epochs": 3, "batch_size": {"retain": 64, "forget": 8}},
+  "l1_sparse": {"rate": 0.1, "alpha": 1e-3, "epochs": 5},
+  "scrub": {"adam": 1e-3, "alpha": 0.5, "epochs": 4, "max_epochs": 1},
+  "scrub_r": {"adam": 1e-3, "alpha": 0.5, "epochs": 4, "max_epochs": 1},
+  "bad_teacher": {"adam": 3e-4, "epochs": 2},
+  "stochastic_teacher": {"rate": 0.01, "erase_epochs": 1, "rebuild_epochs": 4},
+  "ssd": {"alpha": 30.0},
+  "influence": {"alpha": 1.0},
+  "fisher_forgetting": {"alpha": 1e-7},
+  "slug": {"target": 0.98},
+  "jit_lipschitz": {"rate": 1e-5},
+  "pgu": {"rate": 0.05, "epochs": 2},
+  "boundary_shrink": {"rate": 1e-3, "epochs": 1},
+}
 _SETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "olivetti")
 TUNED: Mapping[tuple[str, str], Mapping[str, Hyper]] = {
+  **{("digits", kind): _DIGITS_RANDOM for kind in ("random", "ids")},
   **{(name, "class"): _CONVNET_CLASS for name in _SETS},
   **{(name, kind): _CONVNET_RANDOM for name in _SETS for kind in ("random", "ids")},
 }
-"""What differs for the ConvNet, by data set and kind of request: chosen on Fashion-MNIST, used as it is elsewhere."""
+"""What differs by data set and kind of request. The ConvNet's were chosen on Fashion-MNIST and are used elsewhere as they
+are."""
 
 
 def hyper_of(name: str, config: Config) -> Hyper:

@@ -50,7 +50,7 @@ def spec(config: Config) -> Spec:
     score="gap",
     cost="cost_percent",
     budget=BUDGET,
-    versus_cost=("gap", "TA"),
+    versus_cost=("gap", "ToW"),
   )
 
 

@@ -12,9 +12,7 @@ ROWS = (
   _baseline("Retrain", "Training again without the forget set", "", None, "data", factories="retrain"),
   _baseline("Fine-tune", "Fine-tuning on the retain set", "", None, "losses", factories="fine_tune"),
   _baseline("GA", "Gradient ascent on the forget set", "", None, "losses", factories="gradient_ascent"),
-  _baseline(
-    "NegGrad", "Ascent held near the original weights", "", None, "losses", factories="neg_grad"
-  ),
+  _baseline("NegGrad", "Ascent held near the original weights", "", None, "losses", factories="neg_grad"),
   _baseline("NegGrad+", "Ascent and descent weighed together", "", None, "losses combine", factories="neg_grad_plus"),
   _baseline("Random label", "Random labels from all classes", "", None, "losses data", factories="random_label"),
   _baseline("Amnesiac", "Random labels from the other classes", "", None, "losses data", factories="amnesiac"),

@@ -101,7 +101,7 @@ def _cost(results: Results, choice: Choice):
   panels = [name for name in names if any(name in entry for entry in entries)]
   if not panels:
     return None
-  figure, axes = _figure(len(panels), width=max(6.2, 5.2 * len(panels)), height=4.3, sharey=False)
+  figure, axes = _figure(len(panels), width=max(6.6, 5.8 * len(panels)), height=5.4, sharey=False)
   for axis, name in zip(axes, panels):
     column = spec.column(name)
     shown = [entry for entry in entries if name in entry]
@@ -115,6 +115,9 @@ def _cost(results: Results, choice: Choice):
     if choice.budget:
       axis.axvline(choice.budget, color=GREY, linewidth=1.0, linestyle=(0, (2, 3)), zorder=1)
     axis.margins(x=0.16, y=0.12)
+    if column.better == "lower" and y.max() > 10 * max(np.median(y), 1e-9) and y.min() >= 0:
+      axis.set_yscale("symlog", linthresh=max(np.median(y), 1e-9))  # one ruined method must not flatten the others
+      axis.yaxis.set_major_formatter(lambda value, _, unit=column.unit: number(value, unit))
     axis.set_xlabel(f"{cost.label} (log scale)")
     arrow = {"lower": " (lower is better)", "higher": " (higher is better)"}.get(column.better, "")
     axis.set_title(f"{column.label}{arrow}", loc="left")
