@@ -122,8 +122,8 @@ TUNED: Mapping[tuple[str, str], Mapping[str, Hyper]] = {
   **{(name, "class"): _CONVNET_CLASS for name in _SETS},
   **{(name, kind): _CONVNET_RANDOM for name in _SETS for kind in ("random", "ids")},
 }
-"""What differs by data set and kind of request. The ConvNet's were chosen on Fashion-MNIST and are used elsewhere as they
-are."""
+"""What differs by data set and kind of request. The ConvNet's were chosen on Fashion-MNIST and are used as they are on
+other sets."""
 
 
 def hyper_of(name: str, config: Config) -> Hyper:
