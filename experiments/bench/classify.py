@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("out", "runs/bench", "Output directory.")
@@ -61,6 +61,7 @@ def workloads() -> dict[str, Callable]:
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]!r}")
+  logging.set_verbosity(logging.WARNING)
   known = workloads()
   names = [n for n in FLAGS.only.split(",") if n] or list(known)
   unknown = sorted(set(names) - set(known))
