@@ -4,7 +4,7 @@
 
 Both sides run in one process on the same random data, one after the other, `--repeats` times in turn; a row holds the
 median ratio. Without PyTorch (extra `parity`) the ratios are missing and our own figures stand alone. Peak memory is
-the largest resident set of a process that runs one side only.
+that of a fresh process in which both sides are built and one is run.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Every method's hyperparameters, as JSON values: they travel with the results.
 
 `rate` and `adam` (also `impair_adam` and so on) stand for an optimizer: SGD with momentum 0.9, or Adam, both annealed
-by a cosine over the plan. They were chosen on seeds from 100 on, never on those that are reported, and stay within 15 %
-of the gradient evaluations of retraining unless the method is meant to retrain.
+by a cosine over the plan. They were chosen on seeds from 100 on, never on those that are reported, and most stay within
+15 % of the gradient evaluations of retraining; the column `cost` says which do not.
 """
 
 from __future__ import annotations
