@@ -68,6 +68,7 @@ _PACKAGES = (
   "curvature",
   "data",
   "edits",
+  "kernels",
   "losses",
   "methods",
   "metrics",

@@ -1,0 +1,106 @@
+"""Inner products with T stored gradients, and the rank-T update that follows from them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from unlearnjax.core.tree import paths
+from unlearnjax.core.types import Array, ArrayTree
+from unlearnjax.kernels.choose import check_implementation
+
+
+def gram(memory: ArrayTree, current: ArrayTree, *, implementation: str = "auto") -> tuple[Array, Array]:
+  """G G^T and G g for T stored gradients G and the current one g, over all leaves together.
+
+  What GEM, A-GEM and orthogonal projections solve their T x T problems with.
+
+  Args:
+    memory: tree like `current` with a leading axis of T on every leaf.
+    current: tree of arrays.
+    implementation: "auto", "xla" or "pallas"; see `unlearnjax.kernels`.
+
+  Returns:
+    (f32[T, T], f32[T]), float64 where a leaf is; products of bfloat16 are summed in float32.
+
+  Raises:
+    ValueError: trees that do not fit, no leaf, or leaves that disagree on T.
+
+  Example:
+    >>> memory = {"a": jnp.array([[1.0, 0.0], [0.0, 2.0]]), "b": jnp.array([1.0, 1.0])}
+    >>> products, inner = gram(memory, {"a": jnp.array([3.0, 1.0]), "b": jnp.array(1.0)})
+    >>> products.tolist(), inner.tolist()
+    ([[2.0, 1.0], [1.0, 5.0]], [4.0, 3.0])
+  """
+  check_implementation(implementation)
+  check_memory(memory, current)
+  parts = [_gram_leaf(m, g) for m, g in zip(jax.tree.leaves(memory), jax.tree.leaves(current))]
+  return sum(p for p, _ in parts), sum(p for _, p in parts)
+
+
+def rank_update(
+  current: ArrayTree, memory: ArrayTree, coefficients: Array, *, implementation: str = "auto"
+) -> ArrayTree:
+  """g + G^T v: the current gradient plus a combination of the stored ones.
+
+  Args:
+    current: tree of arrays.
+    memory: tree like `current` with a leading axis of T on every leaf.
+    coefficients: f[T].
+    implementation: "auto", "xla" or "pallas"; see `unlearnjax.kernels`.
+
+  Returns:
+    a tree like `current`, in its dtypes; sums are in float32 or wider.
+
+  Raises:
+    ValueError: trees that do not fit, or coefficients of another shape.
+
+  Example:
+    >>> memory = {"w": jnp.array([[1.0, 0.0], [0.0, 2.0]])}
+    >>> rank_update({"w": jnp.array([3.0, 1.0])}, memory, jnp.array([-3.0, 0.5]))["w"].tolist()
+    [0.0, 2.0]
+  """
+  check_implementation(implementation)
+  tasks = check_memory(memory, current)
+  if jnp.shape(coefficients) != (tasks,):
+    raise ValueError(f"coefficients must be f[{tasks}], one a stored gradient, got shape {jnp.shape(coefficients)}")
+  return jax.tree.map(lambda g, m: _update_leaf(g, m, coefficients), current, memory)
+
+
+def check_memory(memory: ArrayTree, current: ArrayTree) -> int:
+  """T, the leading axis that all leaves of `memory` have in front of the shapes of `current`."""
+  got, want = jax.tree.structure(memory), jax.tree.structure(current)
+  if got != want:
+    raise ValueError(f"memory must have the structure of current, got {got} and expected {want}")
+  if not want.num_leaves:
+    raise ValueError("memory has no leaves")
+  tasks = None
+  for path, m, g in zip(paths(memory), jax.tree.leaves(memory), jax.tree.leaves(current)):
+    shape = jnp.shape(m)
+    tasks = (shape[0] if shape else 0) if tasks is None else tasks
+    if not shape or shape != (tasks, *jnp.shape(g)):
+      raise ValueError(f"memory at {path!r} has shape {shape}, expected {('T', *jnp.shape(g))} with T = {tasks}")
+  return tasks
+
+
+def _wide(*arrays: Array) -> jnp.dtype:
+  return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+
+
+def _gram_leaf(memory: Array, current: Array) -> tuple[Array, Array]:
+  # all axes are contracted at once: a reshape of a sharded leaf would gather it
+  common = jnp.result_type(memory, current)
+  memory, current = memory.astype(common), current.astype(common)
+  dot = lambda a, b, left, right: jax.lax.dot_general(
+    a, b, ((left, right), ((), ())), precision=jax.lax.Precision.HIGHEST, preferred_element_type=_wide(a)
+  )
+  rest, whole = tuple(range(1, memory.ndim)), tuple(range(current.ndim))
+  return dot(memory, memory, rest, rest), dot(memory, current, rest, whole)
+
+
+def _update_leaf(current: Array, memory: Array, coefficients: Array) -> Array:
+  wide = _wide(current, memory, coefficients)
+  total = current.astype(wide)
+  for t in range(memory.shape[0]):
+    total = total + coefficients[t].astype(wide) * memory[t].astype(wide)
+  return total.astype(current.dtype)
