@@ -74,6 +74,7 @@ _PACKAGES = (
   "metrics",
   "models",
   "objectives",
+  "reparam",
   "report",
   "sharding",
   "updates",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 
 import jax
@@ -79,3 +80,20 @@ def paths(tree: ArrayTree) -> list[str]:
   """Leaf paths as `blocks/0/conv/kernel`, in leaf order."""
   flat = jax.tree_util.tree_leaves_with_path(tree)
   return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in flat]
+
+
+def matching(tree: ArrayTree, regex: str, argument: str = "regex") -> ArrayTree:
+  """A mask with the structure of `tree`: True where `regex` matches the whole name of the leaf.
+
+  Raises:
+    ValueError: the expression is not valid, or matches no leaf; the message names `argument`.
+  """
+  try:
+    pattern = re.compile(regex)
+  except re.error as e:
+    raise ValueError(f"{argument} must be a regular expression, got {regex!r}: {e}") from e
+  names = paths(tree)
+  hits = [pattern.fullmatch(name) is not None for name in names]
+  if not any(hits):
+    raise ValueError(f"{argument} {regex!r} matches no whole leaf name; there are: {', '.join(names)}")
+  return jax.tree.unflatten(jax.tree.structure(tree), hits)

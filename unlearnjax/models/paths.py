@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import jax
@@ -33,15 +32,7 @@ def select(tree: ArrayTree, regex: str) -> ArrayTree:
     >>> select({"head": {"kernel": 1, "bias": 2}}, "head/k.*")
     {'head': {'bias': False, 'kernel': True}}
   """
-  try:
-    pattern = re.compile(regex)
-  except re.error as e:
-    raise ValueError(f"regex must be a regular expression, got {regex!r}: {e}") from e
-  names = leaf_paths(tree)
-  hits = [pattern.fullmatch(name) is not None for name in names]
-  if not any(hits):
-    raise ValueError(f"regex {regex!r} matches no whole leaf name; there are: {', '.join(names)}")
-  return jax.tree.unflatten(jax.tree.structure(tree), hits)
+  return trees.matching(tree, regex)
 
 
 def replace_where(mask: ArrayTree, a: ArrayTree, b: ArrayTree) -> ArrayTree:
