@@ -1,4 +1,4 @@
-"""Losses: arrays in, one number per example out. No model, no reduction, no hidden state.
+"""Losses: arrays in, one number per example out (one per token for language). No model, no hidden state.
 
 `objectives` binds them to a model and takes the mean over valid rows. Penalties on parameters return scalars.
 """
@@ -16,6 +16,8 @@ from unlearnjax.losses.classification import (
 from unlearnjax.losses.distill import bad_teacher_kl, distill_kl, kl_to_probs, reverse_distill_kl, suppress_classes
 from unlearnjax.losses.laf import bounded_reconstruction, contrastive_alignment, gaussian_kl, vae
 from unlearnjax.losses.lipschitz import lipschitz_ratio
+from unlearnjax.losses.pair_divergence import flat, mean_probability
+from unlearnjax.losses.preference import dpo, npo, simnpo
 from unlearnjax.losses.regularize import l1_norm, l2_distance, squared_distance
 from unlearnjax.losses.representation import (
   attention_map,
@@ -27,37 +29,82 @@ from unlearnjax.losses.representation import (
   prototype_distance,
   tukey,
 )
+from unlearnjax.losses.reweighted import reweighted, satimp, wga
+from unlearnjax.losses.soft_targets import (
+  ceu,
+  control_vector,
+  generic_logits,
+  kl_ref,
+  logit_margin,
+  rmu,
+  soft_target_ce,
+  undial,
+)
+from unlearnjax.losses.tokens import (
+  Aligned,
+  drop_first,
+  drop_last,
+  next_tokens,
+  reduce_seq_mean,
+  reduce_seq_sum,
+  reduce_token_mean,
+  token_nll,
+)
 
 __all__ = [
+  "Aligned",
   "absolute_error",
   "attention_map",
   "attention_transfer",
   "bad_teacher_kl",
   "binary_cross_entropy",
   "bounded_reconstruction",
+  "ceu",
   "contrastive_alignment",
+  "control_vector",
   "cosine_distance",
   "cross_entropy",
   "curvature_gap",
   "distill_kl",
+  "dpo",
+  "drop_first",
+  "drop_last",
   "entropy",
+  "flat",
   "gaussian_kl",
+  "generic_logits",
+  "kl_ref",
   "kl_to_probs",
   "l1_norm",
   "l2_distance",
   "lipschitz_ratio",
+  "logit_margin",
   "mahalanobis_squared",
   "margin_weights",
+  "mean_probability",
   "nearest_wrong",
   "nearest_wrong_prototype",
+  "next_tokens",
+  "npo",
   "probability_margin",
   "prototype_distance",
+  "reduce_seq_mean",
+  "reduce_seq_sum",
+  "reduce_token_mean",
   "reverse_distill_kl",
+  "reweighted",
+  "rmu",
+  "satimp",
+  "simnpo",
   "soft_cross_entropy",
+  "soft_target_ce",
   "squared_distance",
   "squared_error",
   "suppress_classes",
+  "token_nll",
   "tukey",
+  "undial",
   "unlikelihood",
   "vae",
+  "wga",
 ]
