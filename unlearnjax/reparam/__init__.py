@@ -15,7 +15,19 @@ Example:
 """
 
 from unlearnjax.reparam.bound import attach, compose, detach
+from unlearnjax.reparam.hypernet import Hypernet, at_task, by_entropy, hypernet, hypernet_regularizer
 from unlearnjax.reparam.lora import lora
 from unlearnjax.reparam.select import select
 
-__all__ = ["attach", "compose", "detach", "lora", "select"]
+__all__ = [
+  "Hypernet",
+  "at_task",
+  "attach",
+  "by_entropy",
+  "compose",
+  "detach",
+  "hypernet",
+  "hypernet_regularizer",
+  "lora",
+  "select",
+]
