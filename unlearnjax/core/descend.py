@@ -98,6 +98,9 @@ def descend(
           raise
         return value, aux
 
+      if hasattr(objectives[role], "rows"):  # of several tasks
+        seen, embed = view._replace(rng=key, model_state=model_state), lambda p: set_path(state.params, where, p)
+        f.rows = lambda p: objectives[role].rows(p, part, seen, embed)
       return f
 
     grads, values, auxes, model_state = _gradients(
@@ -149,18 +152,7 @@ def descend(
 def _with_extras(value_fn):
   """optax's line searches pass only keywords that `value_fn` declares, and raise for the others."""
 
-  def f(
-    params,
-    *,
-    value=None,
-    values=None,
-    view=None,
-    refs=None,
-    slots=None,
-    valid=None,
-    batch=None,
-    obj_fn=None,
-  ):
+  def f(params, *, value=None, values=None, view=None, refs=None, slots=None, valid=None, batch=None, obj_fn=None):
     return value_fn(params)
 
   return f
@@ -187,7 +179,12 @@ def _gradients(objective, roles, params, batch, view, combine, combine_state, mi
       return grads, {r: v for r, (v, _) in found.items()}, {r: a for r, (_, a) in found.items()}
     grads, values, auxes = {}, {}, {}
     for r in names:
-      values[r], pull, auxes[r] = jax.vjp(objective(r, parts[r], keys[r], model_state), params, has_aux=True)
+      f = objective(r, parts[r], keys[r], model_state)
+      if hasattr(f, "rows"):
+        values[r], auxes[r], rows = f.rows(params)
+        grads[r] = _zero_rows(rows, auxes[r]["valid"])
+        continue
+      values[r], pull, auxes[r] = jax.vjp(f, params, has_aux=True)
       if values[r].ndim == 0:
         grads[r] = pull(jnp.asarray(scale[r], values[r].dtype))[0]
       else:  # one gradient row a task; those of empty tasks must not reach the combiner (a 0/0 would poison all rows)

@@ -94,6 +94,40 @@ def penalty(f: Callable[..., Array], *, reference: str | None = None) -> Objecti
   return objective
 
 
+class PerTask:
+  """An objective of T tasks: called, it gives their losses; `rows` gives their gradients, one forward and one backward
+  a task, where a Jacobian of the vector of losses would run T times through all of them."""
+
+  def __init__(self, objective: Objective):
+    self.objective = objective
+
+  def __call__(self, params, batch, view):
+    values, aux = self._over_tasks(lambda part, seen: self.objective(params, part, seen), batch, view)
+    return values, self._aux(aux, batch)
+
+  def rows(self, params, batch, view, embed=lambda params: params):
+    """(values f[T], aux, gradients [T, ...]); `embed` puts the sub-tree that is differentiated into its place."""
+
+    def one(part, seen):
+      return jax.value_and_grad(lambda p: self.objective(embed(p), part, seen), has_aux=True)(params)
+
+    (values, aux), gradients = self._over_tasks(one, batch, view)
+    return values, self._aux(aux, batch), gradients
+
+  def _over_tasks(self, f, batch, view):
+    valid = jnp.asarray(batch["valid"], bool)
+    if valid.ndim != 2:
+      raise ValueError(f"a role of several tasks needs valid as bool[T, B], got shape {valid.shape}")
+    keys = jax.random.split(view.rng, valid.shape[0])
+    return jax.vmap(lambda part, key: f(part, view._replace(rng=key)))(dict(batch), keys)
+
+  def _aux(self, aux, batch):
+    if jax.tree.leaves(aux.get("state", ())):
+      raise ValueError("an objective under per_task must not return a model state: build it with train=False")
+    rest = {k: v for k, v in aux.items() if k not in ("state", "weight")}
+    return {**rest, "valid": jnp.asarray(batch["valid"], bool).any(axis=-1)}
+
+
 def per_task(objective: Objective) -> Objective:
   """One loss a task, f[T], from a role batch whose arrays carry a leading task axis: [T, B, ...].
 
@@ -114,18 +148,4 @@ def per_task(objective: Objective) -> Objective:
     ([2.0, 0.0], [True, False])
   """
 
-  def f(params, batch, view):
-    valid = jnp.asarray(batch["valid"], bool)
-    if valid.ndim != 2:
-      raise ValueError(f"a role of several tasks needs valid as bool[T, B], got shape {valid.shape}")
-
-    def one(part, key):
-      return objective(params, part, view._replace(rng=key))
-
-    values, aux = jax.vmap(one)(dict(batch), jax.random.split(view.rng, valid.shape[0]))
-    if jax.tree.leaves(aux.get("state", ())):
-      raise ValueError("an objective under per_task must not return a model state: build it with train=False")
-    rest = {k: v for k, v in aux.items() if k not in ("state", "weight")}
-    return values, {**rest, "valid": valid.any(axis=-1)}
-
-  return f
+  return PerTask(objective)

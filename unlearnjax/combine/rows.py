@@ -1,0 +1,115 @@
+"""Several gradients as rows: inner products and rank updates over whole trees, without concatenating them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from unlearnjax.core.types import Array, ArrayTree
+
+
+def gram(memory: ArrayTree, current: ArrayTree) -> tuple[Array, Array]:
+  """Inner products of T stored gradients with each other and with the current one.
+
+  Args:
+    memory: leaves f[T, ...].
+    current: the same tree without the leading axis.
+
+  Returns:
+    (f32[T, T], f32[T]).
+
+  Example:
+    >>> products, dots = gram({"w": jnp.array([[1.0, 0.0], [1.0, 2.0]])}, {"w": jnp.array([3.0, 1.0])})
+    >>> products.tolist(), dots.tolist()
+    ([[1.0, 1.0], [1.0, 5.0]], [3.0, 5.0])
+  """
+  flat = lambda x: x.reshape(x.shape[0], -1).astype(jnp.promote_types(x.dtype, jnp.float32))
+  rows = [(flat(m), flat(c[None])[0]) for m, c in zip(jax.tree.leaves(memory), jax.tree.leaves(current))]
+  return sum(m @ m.T for m, _ in rows), sum(m @ c for m, c in rows)
+
+
+def rank_update(current: ArrayTree, memory: ArrayTree, coefficients: Array) -> ArrayTree:
+  """`current + sum_t coefficients[t] * memory[t]`, leaf by leaf, in the dtype of `current`.
+
+  Example:
+    >>> rank_update({"w": jnp.ones(2)}, {"w": jnp.eye(2)}, jnp.array([1.0, -1.0]))["w"].tolist()
+    [2.0, 0.0]
+  """
+
+  def leaf(c, m):
+    wide = jnp.promote_types(c.dtype, jnp.float32)
+    return (c.astype(wide) + jnp.tensordot(coefficients.astype(wide), m.astype(wide), 1)).astype(c.dtype)
+
+  return jax.tree.map(leaf, current, memory)
+
+
+def zero_invalid(memory: ArrayTree, valid: Array | None) -> ArrayTree:
+  """Rows that are not valid become zeros, whatever stood there."""
+  if valid is None:
+    return memory
+  return jax.tree.map(lambda m: jnp.where(valid.reshape(-1, *[1] * (m.ndim - 1)), m, 0), memory)
+
+
+def role(grads: Mapping[str, Any], name: str, combiner: str) -> ArrayTree:
+  """The gradient of a role, or an error that lists those there are."""
+  if name not in grads:
+    raise ValueError(f"{combiner} needs a role {name!r}; the roles are {sorted(grads)}")
+  return grads[name]
+
+
+def current_and_rows(
+  grads: Mapping[str, Any], current: str, memory: str, valid: Mapping[str, Array] | None, combiner: str
+) -> tuple[ArrayTree, ArrayTree]:
+  """The current gradient and the rows of the memory, checked; invalid rows are zeros.
+
+  Raises:
+    ValueError: a missing role, another structure, or memory leaves that are no rows [T, ...] of the current gradient.
+  """
+  now, rows = role(grads, current, combiner), role(grads, memory, combiner)
+  if jax.tree.structure(now) != jax.tree.structure(rows):
+    raise ValueError(
+      f"{combiner}: role {memory!r} must have the structure of role {current!r}, got {jax.tree.structure(rows)} and "
+      f"{jax.tree.structure(now)}"
+    )
+  sizes = {m.shape[0] if m.ndim else None for m in jax.tree.leaves(rows)}
+  fits = all(m.ndim == c.ndim + 1 and m.shape[1:] == c.shape for m, c in zip(*map(jax.tree.leaves, (rows, now))))
+  if not fits or len(sizes) > 1:
+    got, want = ([leaf.shape for leaf in jax.tree.leaves(tree)] for tree in (rows, now))
+    raise ValueError(
+      f"{combiner}: the leaves of role {memory!r} must be rows [T, ...] of those of {current!r}, one a task; "
+      f"got shapes {got} for {want}"
+    )
+  return now, zero_invalid(rows, (valid or {}).get(memory))
+
+
+def all_rows(grads: Mapping[str, Any], params: ArrayTree, valid: Mapping[str, Array] | None) -> tuple[ArrayTree, Array]:
+  """The gradients of all roles as one stack of rows, and which rows count; a role of T tasks gives T rows.
+
+  Returns:
+    (leaves f[K, ...], bool[K]).
+  """
+  if not grads:
+    raise ValueError("there are no gradients to combine")
+  stacks, keep = [], []
+  shapes = [jnp.ndim(p) for p in jax.tree.leaves(params)]
+  for name, tree in grads.items():
+    single = [jnp.ndim(g) for g in jax.tree.leaves(tree)] == shapes
+    rows = jax.tree.map(lambda g: g[None], tree) if single else tree
+    count = jax.tree.leaves(rows)[0].shape[0]
+    ok = (valid or {}).get(name) if not single else None
+    stacks.append(zero_invalid(rows, ok))
+    keep.append(jnp.ones(count, bool) if ok is None else jnp.asarray(ok, bool))
+  return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *stacks), jnp.concatenate(keep)
+
+
+def weigh(rows: ArrayTree, coefficients: Array) -> ArrayTree:
+  """`sum_k coefficients[k] * rows[k]`.
+
+  Example:
+    >>> weigh({"w": jnp.eye(2)}, jnp.array([1.0, 2.0]))["w"].tolist()
+    [1.0, 2.0]
+  """
+  return rank_update(jax.tree.map(lambda m: jnp.zeros(m.shape[1:], m.dtype), rows), rows, coefficients)
