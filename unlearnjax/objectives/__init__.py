@@ -9,20 +9,39 @@ from unlearnjax.objectives.adversary import adversary
 from unlearnjax.objectives.algebra import added, negated, penalty, per_task, scaled
 from unlearnjax.objectives.bind import column, eval_view, forward, frozen, mean, total
 from unlearnjax.objectives.boundary import boundary_shrink, fgsm, input_curvature, shadow_class
+from unlearnjax.objectives.cached import per_row, with_reference
 from unlearnjax.objectives.distill import attention_distill, bad_teacher, distill, teacher_loss
 from unlearnjax.objectives.laf import alignment, extraction, feature_vae
+from unlearnjax.objectives.language import (
+  ceu,
+  kl_min,
+  logit_margin,
+  nll,
+  random_tokens,
+  rmu,
+  satimp,
+  signed_nll,
+  token_loss,
+  undial,
+  wga,
+)
 from unlearnjax.objectives.marked import marked
 from unlearnjax.objectives.oneshot import error_maximizing_noise, lipschitz
+from unlearnjax.objectives.preference import flat, idk_dpo, npo, simnpo
 from unlearnjax.objectives.prototype import class_gaussian, prototype, surrogate_distill
-from unlearnjax.objectives.supervised import cross_entropy, nll, random_label, random_labels, supervised, uncertain
+from unlearnjax.objectives.supervised import cross_entropy, random_label, random_labels, supervised, uncertain
+from unlearnjax.objectives.tokens import answer, answer_batch, reference_logp, row_logp, scored, token_mean
 
 __all__ = [
   "added",
   "adversary",
   "alignment",
+  "answer",
+  "answer_batch",
   "attention_distill",
   "bad_teacher",
   "boundary_shrink",
+  "ceu",
   "class_gaussian",
   "column",
   "cross_entropy",
@@ -32,24 +51,43 @@ __all__ = [
   "extraction",
   "feature_vae",
   "fgsm",
+  "flat",
   "forward",
   "frozen",
+  "idk_dpo",
   "input_curvature",
+  "kl_min",
   "lipschitz",
+  "logit_margin",
   "marked",
   "mean",
   "negated",
   "nll",
+  "npo",
   "penalty",
+  "per_row",
   "per_task",
   "prototype",
   "random_label",
   "random_labels",
+  "random_tokens",
+  "reference_logp",
+  "rmu",
+  "row_logp",
+  "satimp",
   "scaled",
+  "scored",
   "shadow_class",
+  "signed_nll",
+  "simnpo",
   "supervised",
   "surrogate_distill",
   "teacher_loss",
+  "token_loss",
+  "token_mean",
   "total",
   "uncertain",
+  "undial",
+  "wga",
+  "with_reference",
 ]

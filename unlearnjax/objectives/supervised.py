@@ -71,9 +71,6 @@ def cross_entropy(fn: ModelFn, *, train: bool = True, temperature: float = 1.0, 
   return objective
 
 
-nll = cross_entropy
-
-
 def random_label(
   fn: ModelFn,
   *,
