@@ -5,10 +5,19 @@ Meshes have Auto axes: the compiler places intermediates, we constrain only what
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from unlearnjax.core.types import ArrayTree
+from unlearnjax.core.types import Array, ArrayTree
+
+Rules = Mapping[str, Any]
+"""Logical axis -> mesh axis, a tuple of mesh axes, or None; logical axes that are not named are not split."""
+
+FSDP: Rules = {"batch": "data", "embed": "data", "heads": "model", "kv": "model", "mlp": "model", "vocab": "model"}
+"""Parameters are split over all devices; over "data" as they are stored, over "model" also as they are used."""
 
 
 def mesh(**axes: int) -> Mesh:
@@ -75,3 +84,66 @@ def data_parallelism(on: Mesh | None, axes: tuple[str, ...]) -> int:
   for axis in axes:
     size *= 1 if on is None else on.shape.get(axis, 1)
   return size
+
+
+def frozen_rules(rules: Rules) -> tuple[tuple[str, Any], ...]:
+  """Rules as sorted pairs: hashable, so that a model function that holds them can key a cache of programs."""
+  return tuple(sorted((name, tuple(axis) if isinstance(axis, list) else axis) for name, axis in rules.items()))
+
+
+def partition(axes: tuple[str | None, ...], shape: tuple[int, ...], on: Mesh, rules: Rules) -> PartitionSpec:
+  """How an array with named axes is split over a mesh.
+
+  A mesh axis is used at most once, by the first logical axis that asks for it. A dimension that its mesh axes do not
+  divide, and one whose mesh axis does not exist, stays whole.
+
+  Example:
+    >>> on = mesh(data=1)
+    >>> partition(("layer", "embed", "mlp"), (2, 64, 256), on, FSDP)
+    PartitionSpec(None, 'data', None)
+  """
+  if len(axes) != len(shape):
+    raise ValueError(f"axes {axes} must name every dimension of shape {tuple(shape)}")
+  used: set[str] = set()
+  entries = []
+  for name, size in zip(axes, shape):
+    wanted = rules.get(name) if name else None
+    wanted = (wanted,) if isinstance(wanted, str) else tuple(wanted or ())
+    wanted = tuple(a for a in wanted if a in on.axis_names and a not in used)
+    if not wanted or size % data_parallelism(on, wanted):
+      entries.append(None)
+      continue
+    used.update(wanted)
+    entries.append(wanted[0] if len(wanted) == 1 else wanted)
+  return PartitionSpec(*entries)
+
+
+def shardings(axes: ArrayTree, like: ArrayTree, on: Mesh, rules: Rules = FSDP) -> ArrayTree:
+  """NamedSharding of every leaf of `like`.
+
+  Args:
+    axes: nested dicts with the structure of `like`, whose leaves are tuples of logical axes.
+    like: arrays, or shapes.
+    on: the mesh.
+    rules: logical axes to mesh axes.
+  """
+  leaf = lambda x, names: NamedSharding(on, partition(tuple(names), x.shape, on, rules))
+  return jax.tree.map(leaf, like, axes)
+
+
+def shard_params(params: ArrayTree, on: Mesh, axes: ArrayTree, rules: Rules = FSDP) -> ArrayTree:
+  """Parameters laid out over a mesh by the names of their axes.
+
+  Example:
+    >>> from unlearnjax.models import transformer
+    >>> fn = transformer("llama", vocab_size=256, dim=32, depth=2, heads=4)
+    >>> params = shard_params(fn.init(jax.random.key(0)).params, mesh(data=1), fn.axes)
+    >>> params["blocks"]["mlp"]["up"]["kernel"].sharding.spec
+    PartitionSpec(None, 'data', None)
+  """
+  return jax.device_put(params, shardings(axes, params, on, rules))
+
+
+def constrain(x: Array, axes: tuple[str | None, ...], on: Mesh, rules: Rules) -> Array:
+  """An intermediate value held to the layout that the names of its axes give."""
+  return jax.lax.with_sharding_constraint(x, NamedSharding(on, partition(axes, x.shape, on, rules)))

@@ -11,6 +11,8 @@ _HOME = {
   "ConvNet": "vision",
   "RegressionMLP": "vision",
   "ResNet": "vision",
+  "Transformer": "decoder.model",
+  "TransformerConfig": "decoder.config",
   "ViT": "vit",
   "conv2d": "convolution",
   "default_for": "registry",
@@ -25,6 +27,7 @@ _HOME = {
   "names": "registry",
   "replace_where": "paths",
   "select": "paths",
+  "transformer": "decoder.model",
 }
 
 __all__ = sorted(_HOME)
