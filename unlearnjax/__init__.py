@@ -25,6 +25,7 @@ from unlearnjax.core import Cost as Cost
 from unlearnjax.core import Examples as Examples
 from unlearnjax.core import Feed as Feed
 from unlearnjax.core import ForgetRequest as ForgetRequest
+from unlearnjax.core import Guarantee as Guarantee
 from unlearnjax.core import Guard as Guard
 from unlearnjax.core import History as History
 from unlearnjax.core import Memory as Memory
@@ -69,6 +70,7 @@ _PACKAGES = (
   "data",
   "edits",
   "kernels",
+  "ledger",
   "losses",
   "methods",
   "metrics",
@@ -76,6 +78,7 @@ _PACKAGES = (
   "objectives",
   "reparam",
   "report",
+  "serving",
   "sharding",
   "updates",
 )
@@ -85,6 +88,10 @@ _FUNCTIONS = {
   "train_many": "training",
   "retrain": "training",
   "audit": "auditing",
+  "Forget": "serving",
+  "Learn": "serving",
+  "Receipt": "serving",
+  "serve": "serving",
 }
 
 

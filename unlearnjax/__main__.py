@@ -1,4 +1,4 @@
-"""The command line: `python -m unlearnjax papers` and `python -m unlearnjax info`."""
+"""The command line: `python -m unlearnjax papers`, `info` and `ledger`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ _EXAMPLES = """examples:
   python -m unlearnjax papers --status works
   python -m unlearnjax papers --group classification --markdown
   python -m unlearnjax papers 95
-  python -m unlearnjax info --json"""
+  python -m unlearnjax info --json
+  python -m unlearnjax ledger verify runs/service
+  python -m unlearnjax ledger show runs/service --last 5"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,6 +54,14 @@ def _parser() -> argparse.ArgumentParser:
   info = commands.add_parser("info", help="versions, devices, data sets and extras that were found")
   info.add_argument("--json", action="store_true", help="JSON")
   info.set_defaults(run=_info)
+
+  ledger = commands.add_parser("ledger", help="the receipts of a service: check them, read them")
+  ledger.add_argument("action", choices=("verify", "show"))
+  ledger.add_argument("directory", help="the output directory of the service, or a ledger.jsonl")
+  ledger.add_argument("--head", metavar="HASH", help="verify: a hash that was published when it was the last one")
+  ledger.add_argument("--last", type=int, metavar="N", help="show: only the last N receipts")
+  ledger.add_argument("--json", action="store_true", help="JSON with all fields")
+  ledger.set_defaults(run=_ledger, parser=ledger)
   return parser
 
 
@@ -82,6 +92,22 @@ def _info(arguments: argparse.Namespace) -> int:
   found = info.collect()
   print(json.dumps(found, indent=2) if arguments.json else info.text(found))
   return 0
+
+
+def _ledger(arguments: argparse.Namespace) -> int:
+  from unlearnjax.ledger import read
+  from unlearnjax.serving import reading
+
+  try:
+    if arguments.action == "show":
+      entries = read(reading.path_of(arguments.directory))[-(arguments.last or 0) :]
+      print(json.dumps(entries, indent=2) if arguments.json else reading.table(entries))
+      return 0
+    report = reading.verify_directory(arguments.directory, head=arguments.head)
+  except OSError as error:
+    arguments.parser.error(str(error))
+  print(json.dumps(report._asdict(), indent=2) if arguments.json else reading.text(report))
+  return 1 if report.problems else 0
 
 
 if __name__ == "__main__":

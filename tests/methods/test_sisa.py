@@ -56,6 +56,14 @@ def test_one_deletion_after_another():
   assert equal(state.params, learned(second.retain).state.params)
 
 
+def test_what_is_learned_later_leaves_the_state_of_one_learning():
+  late = data().where(np.arange(len(data())) % 4 == 1)
+  early = data().without(late)
+  (first,) = learn(METHOD, trained(), [Task("early", 0, early)], key=KEY)
+  (both,) = learn(METHOD, trained(), [Task("late", 1, late, seen=early)], key=KEY, start=(first.state, first.refs))
+  assert equal((both.state.params, both.state.slots), (original().state.params, original().state.slots))
+
+
 def test_other_shards_and_earlier_slices_stay():
   shard, part = assign_shards(data().ids, KEY, 3, 3)
   one = int(np.flatnonzero(part == 2)[0])
@@ -156,6 +164,6 @@ def test_messages():
   with pytest.raises(ValueError, match="sisa needs a retain set"):
     start = (original().state, original().refs)
     forget(METHOD, trained(), class_request()._replace(retain=None), key=KEY, start=start)
-  with pytest.raises(ValueError, match="sisa learns once"):
+  with pytest.raises(ValueError, match="sisa learns again only with task.seen"):
     tasks = [Task("a", 0, data()), Task("b", 1, data())]
     list(learn(sisa(shards=1, slices=1, recipe=RECIPE._replace(epochs=1)), trained(), tasks, key=KEY))

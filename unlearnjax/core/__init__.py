@@ -33,6 +33,7 @@ from unlearnjax.core.tree import name_id as name_id
 from unlearnjax.core.types import Batch as Batch
 from unlearnjax.core.types import Combiner as Combiner
 from unlearnjax.core.types import ForgetRequest as ForgetRequest
+from unlearnjax.core.types import Guarantee as Guarantee
 from unlearnjax.core.types import Guard as Guard
 from unlearnjax.core.types import Memory as Memory
 from unlearnjax.core.types import Method as Method

@@ -168,13 +168,18 @@ class Guard(NamedTuple):
 
 
 class Task(NamedTuple):
-  """Something to learn. `train` and `test` are `Source`s; `classes` are the labels that occur in it."""
+  """Something to learn. `train` and `test` are `Source`s; `classes` are the labels that occur in it.
+
+  `seen` holds what was learned before and not forgotten, where whoever drives the method keeps it (`uj.serve` does):
+  systems that store their data, such as shards that are trained again, may read it. A continual learner may not.
+  """
 
   name: str
   index: int
   train: Any
   test: Any | None = None
   classes: tuple[int, ...] = ()
+  seen: Any | None = None
 
 
 class ForgetRequest(NamedTuple):
@@ -203,9 +208,27 @@ class Verbs(NamedTuple):
   forget: Callable[[Any, Refs, ForgetRequest, Any], tuple[Any, Refs]] | None = None
 
 
+class Guarantee(NamedTuple):
+  """What a deletion promises.
+
+  Attributes:
+    kind: "exact" (the state is what it would be without the data), "certified" (its distribution is within
+      (epsilon, delta) of that) or "empirical" (nothing is proved; audits measure it).
+    epsilon, delta: of a certified deletion.
+    statement: of what exactly, in a sentence.
+  """
+
+  kind: str = "empirical"
+  epsilon: float | None = None
+  delta: float | None = None
+  statement: str = ""
+
+
 class Method(NamedTuple):
   """A paper with its defaults. `bind(model_fn)` builds objectives and transforms once: later requests do not
-  recompile."""
+  recompile. `guarantee` is what each of its deletions promises, or a function `(state, refs) -> Guarantee` where that
+  depends on what was done."""
 
   name: str
   bind: Callable[[ModelFn], Verbs]
+  guarantee: Guarantee | Callable[[Any, Refs], Guarantee] = Guarantee()

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 
-from unlearnjax.core import Examples, Model, Transform, UnlearnState, as_examples, check, role_batch
+from unlearnjax.core import Examples, Model, Task, Transform, UnlearnState, as_examples, check, role_batch
 from unlearnjax.core.types import Array
 
 
@@ -68,6 +68,37 @@ def sample(source: Any, fraction: float, key: Array) -> Examples:
   source = as_examples(source)
   rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
   return source[np.sort(rng.permutation(len(source))[: max(1, round(fraction * len(source)))])]
+
+
+def everything(task: Task) -> Examples:
+  """The examples of a task and of those before it, as far as `task.seen` holds them, in the order of their ids.
+
+  The order in which they came leaves no trace.
+
+  Raises:
+    ValueError: examples of different tables whose ids clash.
+
+  Example:
+    >>> data = Examples({"x": np.zeros((4, 1), np.float32)})
+    >>> everything(Task("late", 1, data[:1], seen=data[2:])).ids.tolist()
+    [0, 2, 3]
+  """
+  found = as_examples(task.train)
+  if task.seen is not None and len(task.seen):
+    seen = as_examples(task.seen)
+    try:
+      found = seen + found
+    except ValueError:  # another table
+      if len(np.intersect1d(seen.ids, found.ids)):
+        raise ValueError(f"ids of task {task.name!r} stand for other examples of earlier tasks") from None
+      found = Examples.concatenate(seen, found)
+  return by_id(found)
+
+
+def by_id(source: Any) -> Examples:
+  """The same examples in the order of their ids."""
+  source = as_examples(source)
+  return source[np.argsort(source.ids, kind="stable")]
 
 
 def num_outputs(model: Model, source: Any) -> int:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import jax
 
-from unlearnjax.core import Method, ModelFn, UnlearnState, Verbs, fit, need_retain, plain_init, plain_model, zip_roles
+from unlearnjax.core import (
+  Guarantee,
+  Method,
+  ModelFn,
+  UnlearnState,
+  Verbs,
+  fit,
+  need_retain,
+  plain_init,
+  plain_model,
+  zip_roles,
+)
 from unlearnjax.training import Recipe, trainer
 
 
@@ -39,4 +50,5 @@ def retrain(*, recipe: Recipe) -> Method:
 
     return Verbs(plain_init(step), plain_model(fn), forget=forget)
 
-  return Method("retrain", bind)
+  promise = Guarantee("exact", statement="the weights are what training on the retain set alone gives, bit by bit")
+  return Method("retrain", bind, promise)

@@ -7,10 +7,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from unlearnjax.core import Method, Model, ModelFn, UnlearnState, Verbs, as_examples, check, fit, need_retain, zip_roles
+from unlearnjax.core import (
+  Guarantee,
+  Method,
+  Model,
+  ModelFn,
+  UnlearnState,
+  Verbs,
+  as_examples,
+  check,
+  fit,
+  need_retain,
+  zip_roles,
+)
 from unlearnjax.core.tree import fold_name
 from unlearnjax.core.types import EMPTY, ArrayTree
 from unlearnjax.memory import assign_shards, slice_epochs
+from unlearnjax.methods.parts import by_id, everything
 from unlearnjax.models.ensembles import ensemble, stack_models
 from unlearnjax.training import Recipe, trainer
 
@@ -22,7 +35,8 @@ def sisa(*, shards: int = 5, slices: int = 5, recipe: Recipe | None = None, aggr
   fresh and trains e_l epochs on slices 1..l of shard s, l = 1..R, with a new optimizer at each slice; the weights
   before each slice are kept in `state.slots`. `forget` goes back to the first slice of each affected shard that holds
   an example to forget and trains on from there. Keys and orders belong to (shard, slice), so the result is, bit by bit,
-  what `learn` makes of the retain set alone.
+  what `learn` makes of the retain set alone. Another `learn` with `task.seen` goes back in the same way, to the first
+  slice of each shard that gets new examples: whatever came and went, the state is what one `learn` of the rest makes.
 
   The model served is the ensemble. Its weights are not those that `init` is given: only their architecture is used. The
   retain set must be what was learned less all that was ever forgotten. `uj.learn` comes first, and `uj.forget(start=)`
@@ -36,7 +50,8 @@ def sisa(*, shards: int = 5, slices: int = 5, recipe: Recipe | None = None, aggr
     aggregate: "vote", or "mean" for the mean probability.
 
   Raises:
-    ValueError: shards or slices < 1, `forget` before `learn`, a second `learn`, or a request without a retain set.
+    ValueError: shards or slices < 1, `forget` before `learn`, a second `learn` without `task.seen`, or a request
+      without a retain set.
 
   Example:
     >>> sisa(shards=3, slices=2).name
@@ -76,32 +91,33 @@ def sisa(*, shards: int = 5, slices: int = 5, recipe: Recipe | None = None, aggr
       slots = {**state.slots, "before_slice": kept}
       return state.replace(params=trained["params"], model_state=trained["state"], slots=slots)
 
-    def learn(state, refs, task, run):
-      if bool(state.slots["learned"]):
-        raise ValueError(f"sisa learns once, from all data; task {task.name!r} is its second")
-      source = as_examples(task.train)
+    def train_affected(state, changed, source, run):
+      """Goes back, in every shard that examples come to or leave, to the first slice that they touch."""
+      changed_shard, changed_part = assign_shards(changed.ids, state.rng, shards, slices)
       shard, part = assign_shards(source.ids, state.rng, shards, slices)
-      for s in range(shards):
-        state = train_shard(state, s, 0, source.where(shard == s), part[shard == s], run)
+      for s in np.unique(changed_shard).tolist():
+        first = int(changed_part[changed_shard == s].min())
+        state = train_shard(state, s, first, source.where(shard == s), part[shard == s], run)
+      return state
+
+    def learn(state, refs, task, run):
+      if bool(state.slots["learned"]) and task.seen is None:
+        raise ValueError(f"sisa learns again only with task.seen, which task {task.name!r} has not; uj.serve gives it")
+      state = train_affected(state, as_examples(task.train), everything(task), run)
       return state.replace(slots={**state.slots, "learned": jnp.array(True)}), refs
 
     def forget(state, refs, request, run):
       if not bool(state.slots["learned"]):
         raise ValueError("sisa must learn before it can forget: give uj.learn's result to uj.forget(start=)")
-      gone, retain = as_examples(request.forget), as_examples(need_retain("sisa", request))
-      gone_shard, gone_part = assign_shards(gone.ids, state.rng, shards, slices)
-      shard, part = assign_shards(retain.ids, state.rng, shards, slices)
-      for s in np.unique(gone_shard).tolist():
-        first = int(gone_part[gone_shard == s].min())
-        state = train_shard(state, s, first, retain.where(shard == s), part[shard == s], run)
-      return state, refs
+      return train_affected(state, as_examples(request.forget), by_id(need_retain("sisa", request)), run), refs
 
     def served(state, refs):
       return Model(state.params, state.model_state, {}, members)
 
     return Verbs(init, served, learn=learn, forget=forget)
 
-  return Method("sisa", bind)
+  promise = Guarantee("exact", statement="members and snapshots are what training on the rest alone gives, bit by bit")
+  return Method("sisa", bind, promise)
 
 
 @jax.jit
