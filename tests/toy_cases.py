@@ -119,6 +119,7 @@ CASES = {
     blobs,
   ),
   "cf_k": Case(lambda: m.cf_k(k=2, tx=optax.sgd(0.3, momentum=0.9), batch_size=16), mlp, "loss", 0.02),
+  "certified_removal": Case(lambda: m.certified_removal(sigma=0.1, l2=0.01), blobs, steps=False, learns=True),
   "concept_poison": Case(lambda: m.concept_poison(tx=optax.sgd(0.1, momentum=0.9), batch_size=16), pixels),
   "duck": Case(lambda: m.duck(batch_size=16, polish_batch_size=16, tx=optax.adam(0.01), ratio=3, epochs=15), blobs),
   "eu_k": Case(lambda: m.eu_k(recipe=RECIPE), mlp),
@@ -142,6 +143,9 @@ CASES = {
   ),
   "neg_grad": Case(lambda: m.neg_grad(alpha=0.7, decay=0.01, **SMALL), blobs),
   "neg_grad_plus": Case(lambda: m.neg_grad_plus(alpha=0.7, **SMALL), blobs),
+  "noisy_gd": Case(
+    lambda: m.noisy_gd(noise=0.01, learning_rate=0.9, steps=200, forget_steps=400), blobs, learns=True
+  ),
   "ntk_scrubbing": Case(lambda: m.ntk_scrubbing(), blobs, "loss", 0.005, steps=False),
   "pgu": Case(lambda: m.pgu(energy=0.75, tx=optax.sgd(0.5), batch_size=16), mlp),
   "prune_first": Case(lambda: m.prune_first(m.fine_tune(**SMALL), sparsity=0.8), blobs),

@@ -38,6 +38,8 @@ DIGITS: Mapping[str, Hyper] = {
   "ssd": {"alpha": 8.0, "lam": 1.0, "batch_size": 8},
   "influence": {"alpha": 20.0, "iterations": 10},
   "fisher_forgetting": {"alpha": 1e-6},
+  "certified_removal": {"sigma": 1.0, "l2": 1e-3, "iterations": 60, "solver_iterations": 100},
+  "noisy_gd": {"noise": 0.02, "l2": 0.02, "radius": 2.0, "learning_rate": 0.39, "steps": 600, "forget_steps": 300},
   "ntk_scrubbing": {},
   "slug": {},
   "jit_lipschitz": {"rate": 2e-4},
@@ -138,7 +140,7 @@ def method_of(name: str, config: Config, hyper: Hyper, value_range: tuple[float,
   factory = getattr(methods, name)
   accepted = inspect.signature(factory).parameters
   given = dict(hyper)
-  for key in [k for k in given if k.split("_")[-1] in ("rate", "adam")]:
+  for key in [k for k in given if k not in accepted and k.split("_")[-1] in ("rate", "adam")]:
     role, _, kind = key.rpartition("_")  # "impair_adam" is the optimizer `impair`, "extract_adam" `extract_tx`
     target = role if role in accepted else f"{role}_tx".lstrip("_")
     given[target] = (sgd if kind == "rate" else adam)(given.pop(key))

@@ -34,9 +34,11 @@ ROWS = (
     "Forget Unlearning: Towards True Data-Deletion",
     "Chourasia",
     2023,
-    "updates metrics attacks",
+    "updates metrics",
     source="second-hand",
     arxiv="2210.08911",
+    factories="noisy_gd",
+    experiment="experiments.classify.run",
   ),
   _paper(
     13,

@@ -30,6 +30,7 @@ from unlearnjax.curvature.gradients import gradient, layer_moments, saliency
 from unlearnjax.curvature.inputs import input_covariance, subspace_basis, unfold
 from unlearnjax.curvature.inverse import cg_solve, hvp, mean_hvp, woodfisher
 from unlearnjax.curvature.ntk import logit_jacobian, ntk_gram, ridge_displacement
+from unlearnjax.curvature.residual import newton_residual
 from unlearnjax.curvature.rows import per_example_gradients, sum_over_rows
 from unlearnjax.curvature.select import largest, top_saliency
 
@@ -55,6 +56,7 @@ __all__ = [
   "logit_jacobian",
   "mean_ggn",
   "mean_hvp",
+  "newton_residual",
   "ntk_gram",
   "paste_at",
   "peak_centre",

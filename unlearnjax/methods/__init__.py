@@ -18,8 +18,12 @@ import importlib.util
 from typing import Any
 
 from unlearnjax.methods.classification import MODULES as _CLASSIFICATION
+from unlearnjax.methods.exact import MODULES as _EXACT
 
-_MODULES = {name: f"unlearnjax.methods.classification.{module}" for name, module in _CLASSIFICATION.items()}
+_GROUPS = {"classification": _CLASSIFICATION, "exact": _EXACT}
+_MODULES = {
+  name: f"unlearnjax.methods.{group}.{module}" for group, modules in _GROUPS.items() for name, module in modules.items()
+}
 
 
 def names() -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from unlearnjax.metrics.entropy import membership_entropy, modified_entropy
 from unlearnjax.metrics.gaps import aus, average_gap, tow, tow_mia
 from unlearnjax.metrics.intervals import Interval, MeanInterval, binomial_ci, bootstrap_ci, mean_ci
 from unlearnjax.metrics.klom import klom
+from unlearnjax.metrics.privacy import noise_multiplier, noisy_gd_rdp, rdp_epsilon, removal_epsilon
 from unlearnjax.metrics.regression import mean_absolute_error, mean_squared_error
 from unlearnjax.metrics.relearn import anamnesis_index, steps_to
 
@@ -41,6 +42,10 @@ __all__ = [
   "mean_squared_error",
   "membership_entropy",
   "modified_entropy",
+  "noise_multiplier",
+  "noisy_gd_rdp",
+  "rdp_epsilon",
+  "removal_epsilon",
   "steps_to",
   "tow",
   "tow_mia",

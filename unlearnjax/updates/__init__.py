@@ -3,6 +3,7 @@
 They compose with everything in optax. What freezes weights (`mask_by`, `project_retain`) stands last in the chain.
 """
 
+from unlearnjax.updates.langevin import langevin
 from unlearnjax.updates.lookahead import lookahead
 from unlearnjax.updates.mask import mask_by
 from unlearnjax.updates.noise import noise
@@ -13,6 +14,7 @@ from unlearnjax.updates.subspace import project_retain
 __all__ = [
   "by_progress",
   "cosine",
+  "langevin",
   "linear_decay",
   "lookahead",
   "mask_by",

@@ -1,0 +1,9 @@
+"""Methods that forget with a certificate: the result is that of retraining, or cannot be told from it.
+
+`unlearnjax.methods.<name>` is the factory; `unlearnjax.methods.exact.<name>` is the module that holds it.
+"""
+
+from __future__ import annotations
+
+MODULES = {name: name for name in ("certified_removal", "noisy_gd")}
+"""Factory name -> module of this package."""
