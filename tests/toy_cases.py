@@ -143,9 +143,7 @@ CASES = {
   ),
   "neg_grad": Case(lambda: m.neg_grad(alpha=0.7, decay=0.01, **SMALL), blobs),
   "neg_grad_plus": Case(lambda: m.neg_grad_plus(alpha=0.7, **SMALL), blobs),
-  "noisy_gd": Case(
-    lambda: m.noisy_gd(noise=0.01, learning_rate=0.9, steps=200, forget_steps=400), blobs, learns=True
-  ),
+  "noisy_gd": Case(lambda: m.noisy_gd(noise=0.01, learning_rate=0.9, steps=200, forget_steps=400), blobs, learns=True),
   "ntk_scrubbing": Case(lambda: m.ntk_scrubbing(), blobs, "loss", 0.005, steps=False),
   "pgu": Case(lambda: m.pgu(energy=0.75, tx=optax.sgd(0.5), batch_size=16), mlp),
   "prune_first": Case(lambda: m.prune_first(m.fine_tune(**SMALL), sparsity=0.8), blobs),

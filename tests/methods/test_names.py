@@ -43,4 +43,6 @@ def test_a_method_that_is_planned_is_not_listed(monkeypatch):
 def test_importing_the_package_imports_no_method():
   code = "import sys, unlearnjax.methods as m; assert 'salun' in m.names(); print(*sys.modules)"
   found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-  assert not [x for x in found if x.startswith("unlearnjax.methods.") and x.count(".") > 2 or x.split(".")[0] == "orbax"]
+  assert not [
+    x for x in found if x.startswith("unlearnjax.methods.") and x.count(".") > 2 or x.split(".")[0] == "orbax"
+  ]

@@ -10,10 +10,10 @@ ACCOUNTANTS = ("classical", "exact")
 
 
 def noise_multiplier(epsilon: float, delta: float, accountant: str = "classical") -> float:
-  """sigma / sensitivity at which Gaussian noise hides a shift, so that no event's odds change by more than (eps, delta).
+  """sigma / sensitivity at which Gaussian noise hides a shift, up to (epsilon, delta).
 
-  "classical" is sqrt(2 log(1.5 / delta)) / epsilon, the constant of certified removal (Guo et al., arXiv:1911.03030). It
-  is proved for epsilon <= 1. "exact" is the smallest multiplier there is, for any epsilon, from dp-accounting.
+  "classical" is sqrt(2 log(1.5 / delta)) / epsilon, the constant of certified removal (Guo et al., arXiv:1911.03030).
+  It is proved for epsilon <= 1. "exact" is the smallest multiplier there is, for any epsilon, from dp-accounting.
 
   Args:
     epsilon: > 0.
@@ -26,7 +26,7 @@ def noise_multiplier(epsilon: float, delta: float, accountant: str = "classical"
 
   Example:
     >>> round(noise_multiplier(1.0, 1e-4), 4)
-    4.3853
+    4.3854
   """
   check.positive("epsilon", epsilon)
   check.fraction("delta", delta, one=False)
@@ -78,14 +78,14 @@ def noisy_gd_rdp(
 ) -> float:
   """Renyi divergence of Noisy-GD's weights from weights that never depended on the records in question.
 
-  theta <- theta - eta grad L(theta) + sqrt(2 eta) N(0, s^2 I), L = (1/n) sum l + (lam / 2) |theta|^2: `steps` steps with
-  the records, then `forget_steps` without them. l convex, L-Lipschitz and beta-smooth, eta <= 2 / (2 lam + beta). With
-  c = 1 - eta lam, K = steps, K' = forget_steps, T = K + K', and r records changed:
+  theta <- theta - eta grad L(theta) + sqrt(2 eta) N(0, s^2 I), L = (1/n) sum l + (lam / 2) |theta|^2: `steps` steps
+  with the records, then `forget_steps` without them. l convex, L-Lipschitz and beta-smooth, eta <= 2 / (2 lam + beta).
+  With c = 1 - eta lam, K = steps, K' = forget_steps, T = K + K', and r records changed:
 
-  - "iteration": 2 q (r L / n)^2 (1 - eta lam / 2) / (lam s^2) c^{2K'} (1 - c^K)^2 / (1 - c^{2T}). Privacy amplification by
-    contractive iteration (Feldman et al., arXiv:1808.06651): a shift of 2 r L eta / n a step is spread over the noise of
-    all T steps. For linear losses and a start from the stationary variance the divergence is this without the last
-    denominator, so it is tight as T grows.
+  - "iteration": 2 q (r L / n)^2 (1 - eta lam / 2) / (lam s^2) c^{2K'} (1 - c^K)^2 / (1 - c^{2T}). Privacy amplification
+    by contractive iteration (Feldman et al., arXiv:1808.06651): a shift of 2 r L eta / n a step is spread over the
+    noise of all T steps. For linear losses and a start from the stationary variance the divergence is this without the
+    last denominator, so it is tight as T grows.
   - "paper": 4 q (r L / n)^2 / (lam s^2) (1 - e^{-lam eta K / 2}) e^{-lam eta K'}, the closed form of Chourasia & Shah,
     arXiv:2210.08911, as remembered; it is never below "iteration".
   - "composition": K q eta (r L / n)^2 / s^2, one Gaussian mechanism a step; forgetting does not lower it.

@@ -13,7 +13,8 @@ from unlearnjax.objectives.bind import ref
 def perturbed(objective: Objective, *, l2: float, reference: str = "perturbation") -> Objective:
   """objective + (l2 / 2) |theta|^2 + b^T theta / n, n the valid rows: for batches that hold all the data.
 
-  n times it is the loss sum_i (l_i + (l2 / 2) |theta|^2) + b^T theta of certified removal (Guo et al., arXiv:1911.03030).
+  n times it is the loss sum_i (l_i + (l2 / 2) |theta|^2) + b^T theta of certified removal (Guo et al.,
+  arXiv:1911.03030).
 
   Args:
     objective: a mean over rows that reports `aux["weight"]`, their number.

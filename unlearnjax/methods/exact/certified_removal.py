@@ -45,13 +45,13 @@ def certified_removal(
   tolerance: float = 1e-6,
   site: str = "head:in",
 ) -> Method:
-  """Trains the last layer with a random linear term, and removes examples from it by Newton steps until a budget is spent.
+  """Trains the last layer with a random linear term; Newton steps then remove examples until a budget is spent.
 
-  `learn` minimises sum_D [l(w; x, y) + (l2 / 2) |w|^2] + b^T w, b ~ N(0, sigma^2 I). `forget` takes the step
-  w <- w + H_R^-1 [sum_F grad l + |F| l2 w], H_R the Hessian over R, and adds the bound of the gradient that this leaves,
-  gamma |X| |v| |X v| (`curvature.newton_residual`), to `state.slots["spent"]`. While that is at most
-  sigma / `metrics.noise_multiplier(epsilon, delta)`, w is (epsilon, delta)-indistinguishable from what training on R
-  gives; beyond it the layer is trained again on R with a new b. Squared error leaves nothing: the step is retraining.
+  `learn` minimises sum_D [l(w; x, y) + (l2 / 2) |w|^2] + b^T w, b ~ N(0, sigma^2 I). `forget` takes the step w <- w +
+  H_R^-1 [sum_F grad l + |F| l2 w], H_R the Hessian over R, and adds the bound of the gradient that this leaves, gamma
+  |X| |v| |X v| (`curvature.newton_residual`), to `state.slots["spent"]`. While that is at most sigma /
+  `metrics.noise_multiplier(epsilon, delta)`, w is (epsilon, delta)-indistinguishable from what training on R gives;
+  beyond it the layer is trained again on R with a new b. Squared error leaves nothing: the step is retraining.
   arXiv:1911.03030.
 
   Only the last layer is trained, and the certificate is about it alone: it is the model's if the other layers never saw

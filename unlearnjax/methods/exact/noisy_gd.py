@@ -40,18 +40,19 @@ def noisy_gd(
 ) -> Method:
   """Learns and deletes by one noisy descent on all data, whose deletion guarantee is a closed form.
 
-  theta <- theta - eta grad L_D(theta) + sqrt(2 eta) N(0, s^2 I), L_D = mean_D CE + (l2 / 2) |theta|^2. `learn` starts from
-  theta_0 ~ N(0, s^2 / (l2 (1 - eta l2 / 2)) I) and takes K steps on D; `forget` takes K' more on R and keeps nothing but
-  the weights. The result is close, in Renyi divergence, to weights that never depended on what was deleted, whatever
-  requests came before: `state.slots["divergence"]` is the bound of `metrics.noisy_gd_rdp` for the last request, at order
-  `order`, for requests that were not chosen by looking at the models; that function also knows the price of the others.
-  It falls by (1 - eta l2)^2 a step and grows with the square of |F| / n: whole classes are beyond it.
+  theta <- theta - eta grad L_D(theta) + sqrt(2 eta) N(0, s^2 I), L_D = mean_D CE + (l2 / 2) |theta|^2. `learn` starts
+  from theta_0 ~ N(0, s^2 / (l2 (1 - eta l2 / 2)) I) and takes K steps on D; `forget` takes K' more on R and keeps
+  nothing but the weights. The result is close, in Renyi divergence, to weights that never depended on what was deleted,
+  whatever requests came before: `state.slots["divergence"]` is the bound of `metrics.noisy_gd_rdp` for the last
+  request, at order `order`, for requests that were not chosen by looking at the models; that function also knows the
+  price of the others. It falls by (1 - eta l2)^2 a step and grows with the square of |F| / n: whole classes are beyond
+  it.
 
   The descent is over the last layer, on features cut to norm `radius`, so that the loss is convex, L-Lipschitz and
-  beta-smooth without any clipping of gradients: L = sqrt(2 (radius^2 + 1)) and beta = (radius^2 + 1) / 2 with a bias. The
-  guarantee is about that layer: it is the model's if the other layers never saw the data that is removed. The model that
-  is served cuts its features in the same way. `uj.learn` comes first, and `uj.forget(start=)` goes on from its result;
-  the retain set must be what was learned less all that was ever forgotten.
+  beta-smooth without any clipping of gradients: L = sqrt(2 (radius^2 + 1)) and beta = (radius^2 + 1) / 2 with a bias.
+  The guarantee is about that layer: it is the model's if the other layers never saw the data that is removed. The model
+  that is served cuts its features in the same way. `uj.learn` comes first, and `uj.forget(start=)` goes on from its
+  result; the retain set must be what was learned less all that was ever forgotten.
 
   Args:
     learning_rate: eta > 0, below 1 / (l2 + beta).
