@@ -27,8 +27,8 @@ from unlearnjax.objectives.language import (
 )
 from unlearnjax.objectives.marked import marked
 from unlearnjax.objectives.oneshot import error_maximizing_noise, lipschitz
-from unlearnjax.objectives.preference import flat, idk_dpo, npo, simnpo
 from unlearnjax.objectives.perturbed import perturbed
+from unlearnjax.objectives.preference import flat, idk_dpo, npo, simnpo
 from unlearnjax.objectives.prototype import class_gaussian, prototype, surrogate_distill
 from unlearnjax.objectives.supervised import cross_entropy, random_label, random_labels, supervised, uncertain
 from unlearnjax.objectives.tokens import answer, answer_batch, reference_logp, row_logp, scored, token_mean
