@@ -21,6 +21,8 @@ MODULES = sorted(
 @pytest.mark.parametrize("name", ["unlearnjax", *MODULES])
 def test_examples_of(name):
   module = importlib.import_module(name)
+  for needed in getattr(module, "__doctest_requires__", ()):
+    pytest.importorskip(needed)
   finder = doctest.DocTestFinder(exclude_empty=True)
   runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
   for test in finder.find(module, module.__name__):

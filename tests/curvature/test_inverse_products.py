@@ -8,55 +8,16 @@ from common_paths import golden
 from jax.flatten_util import ravel_pytree
 from toy_net import from_torch, linear, mlp_params, random_role, role, tanh_mlp, view
 
-from unlearnjax import curvature, losses, objectives
+from unlearnjax import curvature, objectives
 
 PARAMS, BATCH = mlp_params(sizes=(6, 5, 4)), random_role()
 XENT = objectives.cross_entropy(tanh_mlp, train=False)
-F = lambda p: XENT(p, BATCH, view())[0]
 FLAT, UNRAVEL = ravel_pytree(PARAMS)
 RNG = np.random.default_rng(0)
 
 
 def _vector(seed):
   return jnp.asarray(np.random.default_rng(seed).normal(size=FLAT.shape), jnp.float32)
-
-
-def _hvp(v):
-  return ravel_pytree(curvature.hvp(F, PARAMS, UNRAVEL(v)))[0]
-
-
-def test_hvp_is_symmetric_and_equals_the_dense_hessian():
-  u, v = _vector(1), _vector(2)
-  np.testing.assert_allclose(u @ _hvp(v), v @ _hvp(u), rtol=1e-3)
-  dense = jax.hessian(lambda x: F(UNRAVEL(x)))(FLAT)
-  np.testing.assert_allclose(_hvp(v), dense @ v, atol=1e-4)
-
-
-def test_hvp_matches_finite_differences_of_the_gradient():
-  v, eps = _vector(3), 1e-2
-  slope = lambda x: ravel_pytree(jax.grad(F)(UNRAVEL(x)))[0]
-  np.testing.assert_allclose(_hvp(v), (slope(FLAT + eps * v) - slope(FLAT - eps * v)) / (2 * eps), atol=2e-2)
-
-
-def test_mean_hvp_over_batches_is_that_of_all_rows():
-  x, y = np.asarray(BATCH["inputs"]["x"]), np.asarray(BATCH["y"])
-  parts = [role(x[:7], y=y[:7]), role(np.pad(x[7:], ((0, 2), (0, 0))), np.arange(7) < 5, y=np.pad(y[7:], (0, 2)))]
-  batches = jax.tree.map(lambda *a: jnp.stack(a), *parts)
-  found = jax.jit(lambda v: curvature.mean_hvp(XENT, PARAMS, batches, v, view()))(UNRAVEL(_vector(4)))
-  np.testing.assert_allclose(ravel_pytree(found)[0], _hvp(_vector(4)), atol=1e-5)
-
-
-def test_cg_solves_a_damped_system_on_trees():
-  root = jnp.asarray(RNG.normal(size=(8, 8)), jnp.float32)
-  a = root @ root.T / 8
-  split = lambda v: {"x": v[:3], "y": v[3:]}
-  product = lambda t: split(a @ jnp.concatenate([t["x"], t["y"]]))
-  b = jnp.asarray(RNG.normal(size=8), jnp.float32)
-  found = jax.jit(lambda b: curvature.cg_solve(product, split(b), damping=0.1, iterations=50, tolerance=1e-9))(b)
-  want = np.linalg.solve(np.asarray(a, np.float64) + 0.1 * np.eye(8), b)
-  np.testing.assert_allclose(jnp.concatenate([found["x"], found["y"]]), want, rtol=1e-4, atol=1e-5)
-  with pytest.raises(ValueError, match="damping must be >= 0, got -1"):
-    curvature.cg_solve(product, split(b), damping=-1)
 
 
 def test_per_example_gradients_average_to_the_gradient_and_skip_invalid_rows():
@@ -134,12 +95,3 @@ def test_ridge_displacement_is_ridge_regression_on_the_kept_rows():
     found = curvature.ridge_displacement(jacobian, -jnp.asarray(y, jnp.float32), wd, jnp.asarray(keep))["kernel"]
     a, b = x[keep], y[keep]
     np.testing.assert_allclose(found, np.linalg.solve(a.T @ a + len(a) * wd * np.eye(4), a.T @ b), rtol=1e-4, atol=1e-5)
-
-
-def test_gauss_newton_products_equal_hessian_products_of_a_linear_model():
-  params = {"kernel": jnp.asarray(RNG.normal(size=(6, 4)), jnp.float32)}
-  batches = jax.tree.map(lambda a: a[None], {**BATCH, "valid": jnp.arange(12) < 9})
-  v = jax.tree.map(lambda p: jnp.asarray(RNG.normal(size=p.shape), jnp.float32), params)
-  hessian = curvature.mean_hvp(objectives.cross_entropy(linear, train=False), params, batches, v, view())
-  ggn = curvature.mean_ggn(linear, losses.cross_entropy, params, batches, v, view())
-  np.testing.assert_allclose(ggn["kernel"], hessian["kernel"], atol=1e-5)

@@ -12,7 +12,7 @@ from toy_trained import accuracy, class_request, equal, trained
 
 from unlearnjax import losses
 from unlearnjax.core import Examples, ForgetRequest, Model, Run, forget
-from unlearnjax.methods.classification.influence import influence, stacked_batches
+from unlearnjax.methods.classification.influence import influence, sampled_batch
 
 KEY = jax.random.key(1)
 L2 = 0.3
@@ -83,10 +83,10 @@ def test_alpha_zero_and_no_gradient_change_nothing():
 
 def test_batches_are_padded_and_subsampled():
   source = class_request().retain
-  whole = stacked_batches(source, 1000, 32, KEY)
-  assert whole["inputs"]["x"].shape == (4, 32, 4) and int(whole["valid"].sum()) == len(source)
-  part = stacked_batches(source, 20, 32, KEY)
-  assert part["valid"].shape == (1, 20) and bool(part["valid"].all())
+  whole = sampled_batch(source, 1000, KEY)
+  assert whole["inputs"]["x"].shape == (128, 4) and int(whole["valid"].sum()) == len(source)
+  part = sampled_batch(source, 20, KEY)
+  assert part["valid"].shape == (20,) and bool(part["valid"].all())
   assert set(np.asarray(part["id"]).ravel()) <= set(source.ids) and len(np.unique(part["id"])) == 20
 
 

@@ -23,6 +23,44 @@ def row_batch(batch: RoleBatch, rows: Array) -> Any:
   return jax.tree.map(lambda x: x[rows] if jnp.ndim(x) and jnp.shape(x)[0] == size else x, dict(batch))
 
 
+def microbatches(batch: RoleBatch, rows: int | None) -> Any:
+  """A role batch of B rows as K = ceil(B / rows) of them, leaves [K, rows, ...]; what is missing is padded, not valid.
+
+  Part k holds rows k, k + K, k + 2K ...: a batch that is split over devices is not moved. Entries without a row axis
+  are repeated.
+
+  Args:
+    batch: a role batch.
+    rows: of a part, >= 1; None is one part of all rows.
+
+  Example:
+    >>> split = microbatches({"y": jnp.arange(3), "valid": jnp.ones(3, bool)}, 2)
+    >>> split["y"].tolist(), split["valid"].tolist()
+    ([[0, 2], [1, 0]], [[True, True], [True, False]])
+  """
+  size = _size(batch)
+  rows = size if rows is None else min(rows, size)
+  check.positive("microbatch", rows)
+  parts = -(-size // rows)
+  short = parts * rows - size
+
+  def split(x):
+    if not jnp.ndim(x) or jnp.shape(x)[0] != size:
+      return jnp.broadcast_to(x, (parts, *jnp.shape(x)))
+    if short:
+      x = jnp.concatenate([x, jnp.broadcast_to(x[:1], (short, *x.shape[1:]))])
+    return jnp.asarray(x).reshape(rows, parts, *x.shape[1:]).swapaxes(0, 1)
+
+  found = jax.tree.map(split, {**batch, "valid": jnp.asarray(batch["valid"], bool)})
+  place = jnp.arange(rows)[None] * parts + jnp.arange(parts)[:, None]
+  return {**found, "valid": found["valid"] & (place < size)}
+
+
+def join_rows(parts: Array, batch: RoleBatch) -> Array:
+  """Undoes `microbatches` on a result: [K, rows, ...] -> [B, ...] in the order of the batch."""
+  return parts.swapaxes(0, 1).reshape(-1, *parts.shape[2:])[: _size(batch)]
+
+
 def sum_over_rows(f: Callable[[RoleBatch, Array], ArrayTree], batch: RoleBatch, rng: Array, microbatch: int) -> Any:
   """Sum over valid rows of `f(batch of one row, key)`, `microbatch` rows at a time.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from unlearnjax.core import check
 from unlearnjax.core.types import Array, ArrayTree, Params
-from unlearnjax.curvature.ntk import ridge_displacement
+from unlearnjax.curvature.tangent import ridge_displacement
 
 
 def newton(
@@ -30,7 +30,7 @@ def newton(
     params: weights, at an optimum.
     gradient_forget: sum over the forget set (`curvature.gradient(objective, reduce="sum")`).
     gradient_retain: sum over the retain set.
-    solve: v -> H_R^-1 v, H_R the Hessian of the mean retain loss (or an approximation of it): `curvature.cg_solve`,
+    solve: v -> H_R^-1 v, H_R the Hessian of the mean retain loss (or an approximation of it): `curvature.cg`,
       `curvature.woodfisher`.
     n_forget: |F| >= 1.
     n_retain: |R| >= 1.

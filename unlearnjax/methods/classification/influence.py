@@ -35,6 +35,7 @@ def influence(
   solver: str = "cg",
   damping: float | None = None,
   iterations: int = 50,
+  tolerance: float = 1e-6,
   max_examples: int = 1000,
   batch_size: int = 128,
   loss: Callable[[Array, Array], Array] = losses.cross_entropy,
@@ -55,6 +56,7 @@ def influence(
     damping: added to the curvature, > 0: the L2 coefficient of the training, or more. 0.01 for "cg" and 1 for
       "woodfisher" by default.
     iterations: at most so many products of "cg".
+    tolerance: "cg" stops at a residual of this share of the right-hand side.
     max_examples: retain examples that the curvature is taken of.
     batch_size: rows of a product with the curvature.
     loss: `(outputs, y) -> f[B]`, convex in the outputs for "cg".
@@ -62,7 +64,8 @@ def influence(
       the matrix. It moves along the gradients, hardly through an inverse.
 
   Raises:
-    ValueError: an unknown solver, numbers out of range, compat without "woodfisher", or a request without a retain set.
+    ValueError: an unknown solver, numbers out of range, compat without "woodfisher", a request without a retain set, or
+      a loss that is not convex in the outputs and shows "cg" a direction of negative curvature.
 
   Example:
     >>> influence(solver="woodfisher", compat="rank2").name
@@ -81,15 +84,22 @@ def influence(
     total = curvature.gradient(objective, reduce="sum")
 
     @jax.jit
-    def solve(model, batches, vector):
+    def solve(model, batch, vector):
       view = objectives.eval_view(model, jax.random.key(0))
       if solver == "cg":
-        product = lambda v: curvature.mean_ggn(fn, loss, model.params, batches, v, view)
-        return curvature.cg_solve(product, vector, damping=damping, iterations=iterations)
-      rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batches)
-      gradients = curvature.per_example_gradients(objective, model.params, rows, view)
-      count = jnp.sum(rows["valid"])
-      return curvature.woodfisher(gradients, vector, damping=damping, count=count, compat=compat)
+        product = lambda v: curvature.ggn_vp(fn, loss, model.params, batch, v, view, microbatch=batch_size)
+        found, info = curvature.cg(product, vector, damping=damping, iterations=iterations, tolerance=tolerance)
+        return found, info.indefinite
+      gradients = curvature.per_example_gradients(objective, model.params, batch, view)
+      count = jnp.sum(batch["valid"])
+      found = curvature.woodfisher(gradients, vector, damping=damping, count=count, compat=compat)
+      return found, jnp.array(False)
+
+    def inverse(model, batch, vector):
+      found, indefinite = solve(model, batch, vector)
+      if indefinite:
+        raise ValueError("influence: the curvature is not positive definite; loss must be convex in the outputs")
+      return found
 
     def forget(state, refs, request, run):
       gone, retain = as_examples(request.forget), as_examples(need_retain("influence", request))
@@ -99,11 +109,11 @@ def influence(
       def removed():
         g_forget = fold(total, model, gone, run, name="gradient_forget")
         g_retain = fold(total, model, retain, run, name="gradient_retain")
-        batches = stacked_batches(retain, max_examples, batch_size, key)
-        inverse = lambda vector: solve(model, batches, vector)
+        batch = sampled_batch(retain, max_examples, key)
+        into = lambda vector: inverse(model, batch, vector)
         passes = iterations if solver == "cg" else 1
         run.cost.gradient_evaluations += passes * min(len(retain), max_examples)  # at most
-        return edits.newton(state.params, g_forget, g_retain, inverse, len(gone), len(retain), alpha)
+        return edits.newton(state.params, g_forget, g_retain, into, len(gone), len(retain), alpha)
 
       return state.replace(params=run.once("removed", removed), step=state.step + 1), refs
 
@@ -112,21 +122,17 @@ def influence(
   return Method("influence", bind)
 
 
-def stacked_batches(source: Examples, max_examples: int, batch_size: int, key: Array) -> RoleBatch:
-  """At most `max_examples` random rows as a role batch [K, B, ...], padded to a size that nearby sources share.
+def sampled_batch(source: Examples, max_examples: int, key: Array) -> RoleBatch:
+  """At most `max_examples` random rows as a role batch, padded to a size that nearby sources share.
 
   Example:
-    >>> data = Examples({"x": np.zeros((5, 2), np.float32)})
-    >>> batches = stacked_batches(data, 100, 4, jax.random.key(0))
-    >>> batches["inputs"]["x"].shape, int(batches["valid"].sum())
-    ((2, 4, 2), 5)
+    >>> batch = sampled_batch(Examples({"x": np.zeros((5, 2), np.float32)}), 100, jax.random.key(0))
+    >>> batch["inputs"]["x"].shape, int(batch["valid"].sum())
+    ((8, 2), 5)
   """
   count = min(len(source), max_examples)
   rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
   rows = np.sort(rng.permutation(len(source))[:count])
   size = min(1 << (count - 1).bit_length(), max_examples)
-  batch_size = min(batch_size, size)
-  size = -(-size // batch_size) * batch_size
   batch = role_batch(source, np.pad(rows, (0, size - count)))
-  batch = {**batch, "valid": jnp.arange(size) < count}
-  return jax.tree.map(lambda x: x.reshape(size // batch_size, batch_size, *x.shape[1:]), batch)
+  return {**batch, "valid": jnp.arange(size) < count}
