@@ -113,10 +113,10 @@ def certified_removal(
     def newton(head, slope, batch):
       """(step, bound of the gradient it leaves) over the rows of one padded batch."""
       model, count = Model(head, fn=heads.linear), jnp.sum(batch["valid"])
-      view, stacked = objectives.eval_view(model, jax.random.key(0)), jax.tree.map(lambda x: x[None], batch)
-      product = lambda v: curvature.mean_ggn(heads.linear, rows_loss, head, stacked, v, view)
+      view = objectives.eval_view(model, jax.random.key(0))
+      product = lambda v: curvature.ggn_vp(heads.linear, rows_loss, head, batch, v, view)
       solve = dict(damping=l2, iterations=solver_iterations, tolerance=tolerance)
-      move = curvature.cg_solve(product, jax.tree.map(lambda g: g / count, slope), **solve)
+      move, _ = curvature.cg(product, jax.tree.map(lambda g: g / count, slope), **solve)
       error = jax.tree.map(lambda a, v, g: count * (a + l2 * v) - g, product(move), move, slope)
       x = jnp.where(batch["valid"][:, None], heads.with_ones(batch["inputs"]["x"], head), 0)
       return move, curvature.newton_residual(x, heads.as_matrix(move), gamma) + optax.tree.norm(error)
