@@ -58,6 +58,7 @@ from unlearnjax.curvature.products import ggn_vp, hvp, jacobian_tvp, jacobian_vp
 from unlearnjax.curvature.residual import newton_residual
 from unlearnjax.curvature.rows import microbatches, per_example_gradients, sum_over_rows
 from unlearnjax.curvature.select import largest, top_saliency
+from unlearnjax.curvature.sensitivity import output_sensitivity
 from unlearnjax.curvature.spectrum import Eigs, hessian_diag, hessian_trace, top_eigs
 from unlearnjax.curvature.tangent import logit_jacobian, ntk, ntk_gram, ntk_vp, ridge_displacement
 
@@ -109,6 +110,7 @@ __all__ = [
   "ntk_overlap",
   "ntk_vp",
   "orthonormalize",
+  "output_sensitivity",
   "paste_at",
   "peak_centre",
   "per_example_gradients",

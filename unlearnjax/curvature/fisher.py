@@ -1,4 +1,4 @@
-"""The diagonal of the Fisher information, in its four meanings."""
+"""The diagonal of the Fisher information, in its five meanings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unlearnjax.core.types import ModelFn, Objective, Statistic
 from unlearnjax.curvature.rows import gradient_of, sum_over_rows, zeros_f32
 from unlearnjax.objectives.bind import eval_view
 
-KINDS = ("per_sample", "batch_mean", "model_sampled", "expected")
+KINDS = ("per_sample", "batch_mean", "model_sampled", "expected", "true_label")
 
 
 def fisher_diag(
@@ -19,7 +19,7 @@ def fisher_diag(
 ) -> Statistic:
   """Diagonal of the Fisher information, one number a weight.
 
-  The literature gives one name to four quantities; results differ in kind, not in noise.
+  The literature gives one name to several quantities; results differ in kind, not in noise.
 
   * "per_sample": mean over examples of (gradient of the example's loss)^2, the empirical Fisher.
   * "batch_mean": mean over batches of (gradient of the batch mean)^2, the importance of selective synaptic dampening
@@ -27,9 +27,12 @@ def fisher_diag(
   * "model_sampled": as per_sample, with a label drawn from the model's own distribution for each example.
   * "expected": the exact expectation of the former, mean over examples of sum_c p_c (gradient of -log p_c)^2, at the
     cost of a backward pass a class (Fisher forgetting, arXiv:1911.04933).
+  * "true_label": of that sum only the term of the true label, p_y (gradient of -log p_y)^2: examples that the model
+    already gets wrong hardly count. Online EWC in the library mammoth, and refresh learning.
 
   Args:
-    of: an objective built with train=False for the first two kinds; the model function, a classifier, for the others.
+    of: an objective built with train=False for the kinds "per_sample", "batch_mean" and "true_label", where it must be
+      a negative log likelihood; the model function, a classifier, for the others.
     kind: one of the above.
     batch_size: rows of a batch; required for "batch_mean", where it is part of the definition.
     microbatch: examples whose gradients are held at once; memory grows with it, the result does not change.
@@ -68,7 +71,7 @@ def fisher_diag(
       part = jax.tree.map(lambda g, t: jnp.where(any_row, jnp.square(g.astype(t.dtype)), 0), found, acc["total"])
       count = any_row
     else:
-      square = {"per_sample": _empirical, "model_sampled": _sampled, "expected": _expected}[kind](of, model)
+      square = _SQUARES[kind](of, model)
       part = sum_over_rows(square, batch, rng, microbatch)
       count = jnp.sum(batch["valid"])
     total = jax.tree.map(lambda t, x: t + x.astype(t.dtype), acc["total"], part)
@@ -86,6 +89,16 @@ def _square(tree):
 
 def _empirical(objective, model):
   return lambda row, key: _square(gradient_of(objective, model.params, row, eval_view(model, key))[0])
+
+
+def _true_label(objective, model):
+  def square(row, key):
+    view = eval_view(model, key)
+    found, _ = gradient_of(objective, model.params, row, view)
+    likelihood = jnp.exp(-objective(model.params, row, view)[0])  # the compiler shares the forward pass
+    return jax.tree.map(lambda x: likelihood * x, _square(found))
+
+  return square
 
 
 def _logits(fn, model, row):
@@ -116,3 +129,6 @@ def _expected(fn, model):
     return jax.lax.scan(of_class, zeros_f32(model.params), jnp.arange(probs.size))[0]
 
   return square
+
+
+_SQUARES = {"per_sample": _empirical, "model_sampled": _sampled, "expected": _expected, "true_label": _true_label}

@@ -13,12 +13,19 @@ from unlearnjax.losses.classification import (
   squared_error,
   unlikelihood,
 )
-from unlearnjax.losses.distill import bad_teacher_kl, distill_kl, kl_to_probs, reverse_distill_kl, suppress_classes
+from unlearnjax.losses.distill import (
+  bad_teacher_kl,
+  distill_cross_entropy,
+  distill_kl,
+  kl_to_probs,
+  reverse_distill_kl,
+  suppress_classes,
+)
 from unlearnjax.losses.laf import bounded_reconstruction, contrastive_alignment, gaussian_kl, vae
 from unlearnjax.losses.lipschitz import lipschitz_ratio
 from unlearnjax.losses.pair_divergence import flat, mean_probability
 from unlearnjax.losses.preference import dpo, npo, simnpo
-from unlearnjax.losses.regularize import l1_norm, l2_distance, squared_distance
+from unlearnjax.losses.regularize import l1_norm, l2_distance, squared_distance, wasserstein, weighted_distance
 from unlearnjax.losses.representation import (
   attention_map,
   attention_transfer,
@@ -40,6 +47,7 @@ from unlearnjax.losses.soft_targets import (
   soft_target_ce,
   undial,
 )
+from unlearnjax.losses.spectral import spectral_penalty, spectral_start, spectral_step
 from unlearnjax.losses.tokens import (
   Aligned,
   drop_first,
@@ -65,6 +73,7 @@ __all__ = [
   "cosine_distance",
   "cross_entropy",
   "curvature_gap",
+  "distill_cross_entropy",
   "distill_kl",
   "dpo",
   "drop_first",
@@ -98,6 +107,9 @@ __all__ = [
   "simnpo",
   "soft_cross_entropy",
   "soft_target_ce",
+  "spectral_penalty",
+  "spectral_start",
+  "spectral_step",
   "squared_distance",
   "squared_error",
   "suppress_classes",
@@ -106,5 +118,7 @@ __all__ = [
   "undial",
   "unlikelihood",
   "vae",
+  "wasserstein",
+  "weighted_distance",
   "wga",
 ]

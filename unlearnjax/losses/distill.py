@@ -40,6 +40,42 @@ def distill_kl(student_logits: Array, teacher_logits: Array, temperature: float 
   return temperature**2 * jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
 
 
+def distill_cross_entropy(
+  student_logits: Array, teacher_logits: Array, temperature: float = 2.0, classes: Array | None = None
+) -> Array:
+  """-sum_c q_c log p_c with q = softmax(teacher / T) and p = softmax(student / T) over some classes, in nats.
+
+  Learning without forgetting (Li and Hoiem, arXiv:1606.09282). There is no factor T^2: the gradient in the logits is
+  (p - q) / T. Where the logits agree the gradient is zero and the value is the entropy of q, not 0.
+
+  Args:
+    student_logits: f[B, C].
+    teacher_logits: f[B, C], under stop_gradient.
+    temperature: T > 0.
+    classes: bool[C] or bool[B, C], the classes that both are restricted to before the softmax: the outputs of earlier
+      tasks. All by default; rows without any class give 0.
+
+  Returns:
+    f[B] >= 0, in float32 or wider.
+
+  Example:
+    >>> z = jnp.zeros((1, 3))
+    >>> two = jnp.array([True, True, False])
+    >>> [round(float(distill_cross_entropy(z, z, classes=c)[0]), 4) for c in (None, two)]
+    [1.0986, 0.6931]
+  """
+  shapes.same_shape("student_logits", student_logits, "teacher_logits", teacher_logits)
+  check.positive("temperature", temperature)
+  keep = jnp.ones(jnp.shape(student_logits), bool)
+  keep = keep if classes is None else keep & jnp.asarray(classes, bool)
+  soften = lambda z: jnp.where(keep, shapes.at_least_f32(z) / temperature, -jnp.inf)
+  some = keep.any(axis=-1, keepdims=True)  # a softmax over nothing is not a number: give it something, and drop it
+  soften_safe = lambda z: jnp.where(some, soften(z), 0.0)
+  q = jax.nn.softmax(jax.lax.stop_gradient(soften_safe(teacher_logits)), axis=-1)
+  log_p = jnp.where(keep, jax.nn.log_softmax(soften_safe(student_logits), axis=-1), 0.0)
+  return -jnp.sum(q * log_p, axis=-1)
+
+
 def reverse_distill_kl(student_logits: Array, teacher_logits: Array, temperature: float = 1.0) -> Array:
   """T^2 KL(softmax(student / T) || softmax(teacher / T)): the other direction, which avoids what the teacher excludes.
 

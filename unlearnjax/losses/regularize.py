@@ -51,3 +51,50 @@ def l2_distance(params: Params, reference: Params) -> Array:
   """
   square = squared_distance(params, reference)
   return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+
+
+def weighted_distance(params: Params, reference: Params, importance: Params) -> Array:
+  """Sum of importance * (theta - reference)^2 over all weights: EWC, SI and MAS without their coefficient.
+
+  With importance 1 it is `squared_distance`. Several anchors are one: sum_k F_k (theta - theta_k)^2 and
+  S (theta - m / S)^2 with S = sum_k F_k and m = sum_k F_k theta_k differ by a constant.
+
+  Args:
+    params: the weights.
+    reference: anchor with the structure of `params`; it receives no gradient.
+    importance: likewise, >= 0 for a penalty.
+
+  Raises:
+    ValueError: trees of different structure or shapes.
+
+  Example:
+    >>> float(weighted_distance({"w": jnp.array([1.0, 3.0])}, {"w": jnp.zeros(2)}, {"w": jnp.array([0.0, 2.0])}))
+    18.0
+  """
+  check.same_structure("reference", reference, params, "params")
+  check.same_structure("importance", importance, params, "params")
+  fixed = lambda x: jax.lax.stop_gradient(shapes.at_least_f32(x))
+  terms = jax.tree.map(
+    lambda p, r, f: jnp.sum(fixed(f) * jnp.square(shapes.at_least_f32(p) - fixed(r))), params, reference, importance
+  )
+  return sum(jax.tree.leaves(terms), jnp.zeros(()))
+
+
+def wasserstein(params: Params, reference: Params) -> Array:
+  """Squared 2-Wasserstein distance between the weights of each leaf and those of a reference, summed over leaves.
+
+  mean_i (sort(theta)_i - sort(theta0)_i)^2 for each leaf: it holds the distribution of the weights, not the weights
+  themselves, near that of the initialization. Lewandowski et al., arXiv:2406.06811v1 (paper 126).
+
+  Returns:
+    f[] >= 0, 0 for a permutation of the reference.
+
+  Example:
+    >>> reference = {"w": jnp.array([1.0, 2.0])}
+    >>> float(wasserstein({"w": jnp.array([2.0, 1.0])}, reference)), float(wasserstein({"w": jnp.zeros(2)}, reference))
+    (0.0, 2.5)
+  """
+  check.same_structure("reference", reference, params, "params")
+  order = lambda x: jnp.sort(shapes.at_least_f32(x).ravel())
+  gaps = jax.tree.map(lambda p, r: order(p) - jax.lax.stop_gradient(order(r)), params, reference)
+  return sum((jnp.mean(jnp.square(g)) for g in jax.tree.leaves(gaps)), jnp.zeros(()))

@@ -7,6 +7,7 @@ models are read from `view.refs`, random numbers from `view.rng`.
 
 from unlearnjax.objectives.adversary import adversary
 from unlearnjax.objectives.algebra import added, negated, penalty, per_task, scaled
+from unlearnjax.objectives.anchor import anchored
 from unlearnjax.objectives.bind import column, eval_view, forward, frozen, mean, total
 from unlearnjax.objectives.boundary import boundary_shrink, fgsm, input_curvature, shadow_class
 from unlearnjax.objectives.cached import per_row, with_reference
@@ -37,6 +38,7 @@ __all__ = [
   "added",
   "adversary",
   "alignment",
+  "anchored",
   "answer",
   "answer_batch",
   "attention_distill",

@@ -4,22 +4,32 @@ They compose with everything in optax. What freezes weights (`mask_by`, `project
 """
 
 from unlearnjax.updates.langevin import langevin
-from unlearnjax.updates.lookahead import lookahead
 from unlearnjax.updates.mask import mask_by
 from unlearnjax.updates.noise import noise
+from unlearnjax.updates.path_integral import PathIntegral, path_integral
+from unlearnjax.updates.penalty import lookahead, penalized
 from unlearnjax.updates.progress import by_progress, cosine, linear_decay, step_decay
 from unlearnjax.updates.sam import sam
+from unlearnjax.updates.spectral import spectral
 from unlearnjax.updates.subspace import project_retain
+from unlearnjax.updates.zeroth_order import conservative, forward_gradient, spsa
 
 __all__ = [
+  "PathIntegral",
   "by_progress",
+  "conservative",
   "cosine",
+  "forward_gradient",
   "langevin",
   "linear_decay",
   "lookahead",
   "mask_by",
   "noise",
+  "path_integral",
+  "penalized",
   "project_retain",
   "sam",
+  "spectral",
+  "spsa",
   "step_decay",
 ]

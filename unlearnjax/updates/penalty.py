@@ -1,4 +1,4 @@
-"""A penalty that is evaluated where the step would lead."""
+"""Penalties that join the gradient inside the optimizer chain, here or where the step would lead."""
 
 from __future__ import annotations
 
@@ -37,14 +37,46 @@ def lookahead(
     -0.09
   """
   check.positive("weight", weight, zero=True)
+  return _penalized("lookahead", tx, penalty, weight, ahead=True)
+
+
+def penalized(
+  tx: optax.GradientTransformation, penalty: Objective, weight: float
+) -> optax.GradientTransformationExtraArgs:
+  """Adds to the gradient `weight` times that of a penalty on the parameters, before `tx` sees it.
+
+  The loss that is optimized is that of a further role with this penalty. Here it is a link of the chain, so that what
+  stands outside, such as `path_integral`, still sees the gradient of the task alone.
+
+  Args:
+    tx: the optimizer.
+    penalty: an objective of the parameters alone, e.g. `objectives.anchored()`.
+    weight: >= 0.
+
+  Raises:
+    ValueError: weight < 0; at update, without `params` or `view`.
+
+  Example:
+    >>> from unlearnjax.core.types import View
+    >>> tx = penalized(optax.sgd(0.1), lambda params, batch, view: (0.5 * params**2, {}), weight=2.0)
+    >>> theta, view = jnp.array(3.0), View(0, jax.random.key(0), {}, {}, ())
+    >>> round(float(tx.update(jnp.array(1.0), tx.init(theta), theta, view=view)[0]), 3)
+    -0.7
+  """
+  check.positive("weight", weight, zero=True)
+  return _penalized("penalized", tx, penalty, weight, ahead=False)
+
+
+def _penalized(name, tx, penalty, weight, *, ahead):
   inner = optax.with_extra_args_support(tx)
 
   def update(updates, state, params=None, *, view=None, **extra):
     if params is None or view is None:
-      raise ValueError("lookahead needs params and view, as descend passes them")
-    trial, _ = inner.update(updates, state, params, view=view, **extra)
-    ahead = optax.apply_updates(params, trial)
-    slope = jax.grad(lambda p: penalty(p, None, view)[0])(ahead)
+      raise ValueError(f"{name} needs params and view, as descend passes them")
+    at = params
+    if ahead:
+      at = optax.apply_updates(params, inner.update(updates, state, params, view=view, **extra)[0])
+    slope = jax.grad(lambda p: penalty(p, None, view)[0])(at)
     gradient = jax.tree.map(lambda g, s: g + jnp.asarray(weight, g.dtype) * s.astype(g.dtype), updates, slope)
     return inner.update(gradient, state, params, view=view, **{**extra, "grad": gradient})
 
