@@ -125,6 +125,7 @@ CASES = {
   "eu_k": Case(lambda: m.eu_k(recipe=RECIPE), mlp),
   "fine_tune": Case(lambda: m.fine_tune(**SMALL), blobs, "loss", 0.02),
   "fisher_forgetting": Case(lambda: m.fisher_forgetting(alpha=1e-6), blobs, "loss", 0.1, steps=False),
+  "from_scratch": Case(lambda: m.from_scratch(recipe=RECIPE), blobs, learns=True),
   "gaussian_amnesiac": Case(
     lambda: m.gaussian_amnesiac(tx=optax.adam(0.01), epochs=20, batch_size=32), curve, "loss", 0.1
   ),
@@ -149,6 +150,10 @@ CASES = {
   "prune_first": Case(lambda: m.prune_first(m.fine_tune(**SMALL), sparsity=0.8), blobs),
   "random_label": Case(lambda: m.random_label(epochs=20, **SMALL), blobs, "loss", 0.3),
   "retrain": Case(lambda: m.retrain(recipe=RECIPE), blobs),
+  "s3t": Case(
+    lambda: m.s3t(groups=("blocks/0/.*kernel",), shards=2, orders=1, rank=3, recipe=RECIPE), mlp, learns=True
+  ),
+  "safe": Case(lambda: m.safe(shards=3, degree=2, rank=3, recipe=RECIPE), mlp, learns=True),
   "salun": Case(lambda: m.salun(epochs=20, **SMALL), blobs, "loss", 0.3),
   "scar": Case(lambda: m.scar(batch_size=32, tx=optax.adam(5e-3), epochs=20), mlp),
   "scar_self": Case(lambda: m.scar_self(batch_size=32, tx=optax.adam(5e-3), epochs=80), mlp),

@@ -27,7 +27,16 @@ ROWS = (
     factories="laf",
     experiment="experiments.classify.run",
   ),
-  _paper(9, "S3T", "Sequence-aware Sharded Sliced Training", "Chowdhury", 2025, "reparam memory guards"),
+  _paper(
+    9,
+    "S3T",
+    "Sequence-aware Sharded Sliced Training",
+    "Chowdhury",
+    2025,
+    "reparam memory guards",
+    arxiv="2406.16257",
+    factories="s3t",
+  ),
   _paper(
     11,
     "Noisy-GD",
@@ -128,6 +137,7 @@ ROWS = (
     "reparam memory guards",
     source="reconstructed",
     arxiv="2304.13169",
+    factories="safe",
   ),
   _paper(
     44,

@@ -21,6 +21,7 @@ class EnsembleFn:
   fn: ModelFn
   size: int
   aggregate: str
+  weights: str | None = None
 
   def __call__(
     self,
@@ -40,20 +41,22 @@ class EnsembleFn:
     keys = None if rng is None else jax.random.split(rng, self.size)
     axes = (0, 0, None if rng is None else 0)
     out = jax.vmap(member, in_axes=axes, out_axes=Outputs(logits=0, hidden=1, state=0))(params, state, keys)
-    return out.replace(logits=combined_logits(out.logits, self.aggregate))
+    weights = None if self.weights is None else refs[self.weights]
+    return out.replace(logits=combined_logits(out.logits, self.aggregate, weights))
 
   def init(self, key: Array) -> Model:
     """Fresh members, each from a key of its own."""
     return stack_models([self.fn.init(k) for k in jax.random.split(key, self.size)], self)
 
 
-def ensemble(fn: ModelFn, size: int, aggregate: str = "mean") -> EnsembleFn:
+def ensemble(fn: ModelFn, size: int, aggregate: str = "mean", weights: str | None = None) -> EnsembleFn:
   """One classifier made of `size` classifiers whose parameters and state are stacked along a leading axis.
 
   Args:
     fn: the members' function.
     size: number of members, >= 1.
     aggregate: "mean" averages the members' probabilities; "vote" counts their most likely classes.
+    weights: name of a ref f[size] >= 0 that weighs the members; those of weight 0 have no say. None: all alike.
 
   Returns:
     a ModelFn. The softmax of its logits is the mean probability, or the share of votes, of each class; shares below
@@ -72,15 +75,16 @@ def ensemble(fn: ModelFn, size: int, aggregate: str = "mean") -> EnsembleFn:
   """
   check.positive("size", size)
   check.one_of("aggregate", aggregate, ("mean", "vote"))
-  return EnsembleFn(fn, size, aggregate)
+  return EnsembleFn(fn, size, aggregate, weights)
 
 
-def combined_logits(logits: Array, aggregate: str = "mean") -> Array:
+def combined_logits(logits: Array, aggregate: str = "mean", weights: Array | None = None) -> Array:
   """Log of the mean probability, or of the share of votes, over members.
 
   Args:
     logits: f[S, B, C].
     aggregate: "mean" or "vote".
+    weights: f[S] >= 0, of the members; where all are 0, all count alike.
 
   Returns:
     f[B, C], in float32 or wider.
@@ -89,12 +93,21 @@ def combined_logits(logits: Array, aggregate: str = "mean") -> Array:
     >>> logits = jnp.log(jnp.array([[[0.8, 0.2]], [[0.4, 0.6]]]))
     >>> [round(float(p), 4) for p in jnp.exp(combined_logits(logits))[0]]
     [0.6, 0.4]
+    >>> [round(float(p), 4) for p in jnp.exp(combined_logits(logits, weights=jnp.array([0.0, 1.0])))[0]]
+    [0.4, 0.6]
   """
   wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-  if aggregate == "mean":
-    return jax.nn.logsumexp(jax.nn.log_softmax(wide, axis=-1), axis=0) - jnp.log(wide.shape[0])
+  if weights is None:
+    if aggregate == "mean":
+      return jax.nn.logsumexp(jax.nn.log_softmax(wide, axis=-1), axis=0) - jnp.log(wide.shape[0])
+    share = jnp.full(wide.shape[0], 1 / wide.shape[0], wide.dtype)
+  else:
+    share = jnp.where(jnp.any(weights > 0), weights, 1).astype(wide.dtype)
+    share = share / share.sum()
+    if aggregate == "mean":
+      return jax.nn.logsumexp(jax.nn.log_softmax(wide, axis=-1), axis=0, b=share[:, None, None])
   votes = jax.nn.one_hot(jnp.argmax(wide, axis=-1), wide.shape[-1], dtype=wide.dtype)
-  return jnp.log(jnp.maximum(votes.mean(0), SMALLEST_SHARE))
+  return jnp.log(jnp.maximum(jnp.tensordot(share, votes, 1), SMALLEST_SHARE))
 
 
 def stack_models(models: list[Model], fn: ModelFn) -> Model:
