@@ -151,7 +151,9 @@ CASES = {
   "random_label": Case(lambda: m.random_label(epochs=20, **SMALL), blobs, "loss", 0.3),
   "retrain": Case(lambda: m.retrain(recipe=RECIPE), blobs),
   "s3t": Case(
-    lambda: m.s3t(groups=("blocks/0/.*kernel",), shards=2, orders=1, rank=3, recipe=RECIPE), mlp, learns=True
+    lambda: m.s3t(groups=("(blocks/0/linear|first)/kernel",), shards=2, orders=1, rank=3, recipe=RECIPE),
+    mlp,
+    learns=True,
   ),
   "safe": Case(lambda: m.safe(shards=3, degree=2, rank=3, recipe=RECIPE), mlp, learns=True),
   "salun": Case(lambda: m.salun(epochs=20, **SMALL), blobs, "loss", 0.3),

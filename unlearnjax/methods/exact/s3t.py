@@ -35,13 +35,13 @@ def s3t(
 
   A shard has as many slices as there are groups of layers. Along an order pi, stage t trains the LoRA factors of
   group t and of the head on the slices pi_1..pi_t, over the frozen model and the earlier stages; every stage is kept
-  whole, with its head, so that each prefix can be served. A deletion from slice j cuts every order of its shard before
-  j and erases what came after, at no training at all. Each shard serves its longest prefix that lives; shards without
-  one have no say. When none is left, everything is trained again on the retain set.
+  whole, with its head, so that each prefix can be served. A deletion from slice j cuts every order of its shard
+  before j and erases what came after, at no training at all. Each shard serves its longest prefix that lives; shards
+  without one have no say. When none is left, everything is trained again on the retain set.
 
   The state that a deletion leaves is, bit by bit, that of training without the slices that were hit: nothing is known
-  of the forgotten examples, and nothing of their slices' other examples until the next training. The frozen model must
-  not have seen what may be forgotten.
+  of the forgotten examples, and nothing of their slices' other examples until the next training. The frozen model
+  must not have seen what may be forgotten.
 
   Args:
     groups: regular expressions of the kernels of each group, the last layers first; one slice each.
