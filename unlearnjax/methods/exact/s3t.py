@@ -31,7 +31,7 @@ def s3t(
   cumulative: bool = True,
   aggregate: str = "mean",
 ) -> Method:
-  """Adapters that are trained slice by slice in several orders, so that a deletion only switches some of them off. Exact.
+  """Adapters trained slice by slice in several orders, so that a deletion only switches some of them off. Exact.
 
   A shard has as many slices as there are groups of layers. Along an order pi, stage t trains the LoRA factors of
   group t and of the head on the slices pi_1..pi_t, over the frozen model and the earlier stages; every stage is kept
