@@ -72,6 +72,7 @@ _PACKAGES = (
   "kernels",
   "ledger",
   "losses",
+  "memory",
   "methods",
   "metrics",
   "models",

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unlearnjax.combine.rows import current_and_rows, gram, rank_update, role
+from unlearnjax.combine.rows import current_and_rows, role
 from unlearnjax.core import check
 from unlearnjax.core.types import Array, Combiner
+from unlearnjax.kernels import gram, rank_update
 
 
 def gem(

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unlearnjax.combine.rows import all_rows, gram, weigh
+from unlearnjax.combine.rows import all_rows, weigh
 from unlearnjax.core import check
 from unlearnjax.core.tree import fold_name
 from unlearnjax.core.types import Array, Combiner
+from unlearnjax.kernels import gram
 
 
 def pcgrad() -> Combiner:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from unlearnjax.combine.rows import current_and_rows, gram, rank_update, role
+from unlearnjax.combine.rows import current_and_rows, role, weigh
 from unlearnjax.core.types import ArrayTree, Combiner
+from unlearnjax.kernels import gram
 
 
 def ogd(
@@ -37,7 +38,7 @@ def ogd(
     grads = _with_basis(grads, basis, memory, view, "ogd")
     now, rows = current_and_rows(grads, current, memory, valid, "ogd")
     products, dots = gram(rows, now)
-    return rank_update(now, rows, -dots if orthonormal else -_pseudo_solve(products, dots)), state
+    return weigh(rows, -dots if orthonormal else -_pseudo_solve(products, dots), now), state
 
   return Combiner(lambda params: (), update)
 

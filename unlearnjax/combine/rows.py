@@ -1,4 +1,4 @@
-"""Several gradients as rows: inner products and rank updates over whole trees, without concatenating them."""
+"""Gradients as rows: what the roles of a combiner must look like, and sums of many rows."""
 
 from __future__ import annotations
 
@@ -9,41 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from unlearnjax.core.types import Array, ArrayTree
-
-
-def gram(memory: ArrayTree, current: ArrayTree) -> tuple[Array, Array]:
-  """Inner products of T stored gradients with each other and with the current one.
-
-  Args:
-    memory: leaves f[T, ...].
-    current: the same tree without the leading axis.
-
-  Returns:
-    (f32[T, T], f32[T]).
-
-  Example:
-    >>> products, dots = gram({"w": jnp.array([[1.0, 0.0], [1.0, 2.0]])}, {"w": jnp.array([3.0, 1.0])})
-    >>> products.tolist(), dots.tolist()
-    ([[1.0, 1.0], [1.0, 5.0]], [3.0, 5.0])
-  """
-  flat = lambda x: x.reshape(x.shape[0], -1).astype(jnp.promote_types(x.dtype, jnp.float32))
-  rows = [(flat(m), flat(c[None])[0]) for m, c in zip(jax.tree.leaves(memory), jax.tree.leaves(current))]
-  return sum(m @ m.T for m, _ in rows), sum(m @ c for m, c in rows)
-
-
-def rank_update(current: ArrayTree, memory: ArrayTree, coefficients: Array) -> ArrayTree:
-  """`current + sum_t coefficients[t] * memory[t]`, leaf by leaf, in the dtype of `current`.
-
-  Example:
-    >>> rank_update({"w": jnp.ones(2)}, {"w": jnp.eye(2)}, jnp.array([1.0, -1.0]))["w"].tolist()
-    [2.0, 0.0]
-  """
-
-  def leaf(c, m):
-    wide = jnp.promote_types(c.dtype, jnp.float32)
-    return (c.astype(wide) + jnp.tensordot(coefficients.astype(wide), m.astype(wide), 1)).astype(c.dtype)
-
-  return jax.tree.map(leaf, current, memory)
 
 
 def zero_invalid(memory: ArrayTree, valid: Array | None) -> ArrayTree:
@@ -105,11 +70,17 @@ def all_rows(grads: Mapping[str, Any], params: ArrayTree, valid: Mapping[str, Ar
   return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *stacks), jnp.concatenate(keep)
 
 
-def weigh(rows: ArrayTree, coefficients: Array) -> ArrayTree:
-  """`sum_k coefficients[k] * rows[k]`.
+def weigh(rows: ArrayTree, coefficients: Array, current: ArrayTree | None = None) -> ArrayTree:
+  """`current + sum_k coefficients[k] * rows[k]` in one product a leaf, for many rows; current is 0 by default.
 
   Example:
     >>> weigh({"w": jnp.eye(2)}, jnp.array([1.0, 2.0]))["w"].tolist()
     [1.0, 2.0]
   """
-  return rank_update(jax.tree.map(lambda m: jnp.zeros(m.shape[1:], m.dtype), rows), rows, coefficients)
+
+  def leaf(m, c):
+    wide = jnp.promote_types(c.dtype, jnp.float32)
+    return (c.astype(wide) + jnp.tensordot(coefficients.astype(wide), m.astype(wide), 1)).astype(c.dtype)
+
+  zeros = lambda: jax.tree.map(lambda m: jnp.zeros(m.shape[1:], m.dtype), rows)
+  return jax.tree.map(leaf, rows, zeros() if current is None else current)

@@ -168,7 +168,8 @@ class Guard(NamedTuple):
 
 
 class Task(NamedTuple):
-  """Something to learn. `train` and `test` are `Source`s; `classes` are the labels that occur in it.
+  """Something to learn. `train` and `test` are `Source`s; `classes` are the labels that occur in it,
+  empty where that is not known.
 
   `seen` holds what was learned before and not forgotten, where whoever drives the method keeps it (`uj.serve` does):
   systems that store their data, such as shards that are trained again, may read it. A continual learner may not.

@@ -2,8 +2,8 @@
 
 `load` reads a data set into memory, `forget_*` name what is to be forgotten, `noisy_labels`, `backdoor` and
 `interclass_confusion` damage training data for corrective unlearning, `surrogate` stands in for training data that
-nobody may keep, and `prepare` writes a data set as a TFDS data set without TensorFlow. All selections share the columns
-of one table: a request moves no data.
+nobody may keep, `class_incremental` and its neighbours deal data out over tasks, and `prepare` writes a data set as a
+TFDS data set without TensorFlow. All selections share the columns of one table: a request or a task moves no data.
 """
 
 from unlearnjax.core.source import Examples, as_examples
@@ -19,6 +19,7 @@ from unlearnjax.data.corrupt import (
 )
 from unlearnjax.data.datasets import NAMES, Dataset, available, check_finite, load
 from unlearnjax.data.parse import parse_forget
+from unlearnjax.data.scenarios import SCENARIOS, make_stream
 from unlearnjax.data.splits import (
   forget_class,
   forget_ids,
@@ -27,17 +28,25 @@ from unlearnjax.data.splits import (
   forget_subclass,
   validate,
 )
+from unlearnjax.data.stream_blurs import blurry, task_free
+from unlearnjax.data.stream_inputs import permuted, rotate, rotated
+from unlearnjax.data.streams import TaskStream, class_incremental, domain_incremental, split, task_incremental
 from unlearnjax.data.surrogate import surrogate
 
 __all__ = [
   "NAMES",
+  "SCENARIOS",
   "Dataset",
   "Examples",
+  "TaskStream",
   "as_examples",
   "available",
   "backdoor",
+  "blurry",
   "check_finite",
+  "class_incremental",
   "corrective_request",
+  "domain_incremental",
   "forget_class",
   "forget_ids",
   "forget_random",
@@ -47,12 +56,19 @@ __all__ = [
   "interclass_confusion",
   "load",
   "make_builder",
+  "make_stream",
   "noisy_labels",
   "parse_forget",
   "patch_trigger",
+  "permuted",
   "prepare",
   "read_prepared",
   "relabel_random",
+  "rotate",
+  "rotated",
+  "split",
   "surrogate",
+  "task_free",
+  "task_incremental",
   "validate",
 ]

@@ -24,8 +24,10 @@ _HOME = {
   "leaf_paths": "paths",
   "make": "registry",
   "module_order": "paths",
+  "multi_head": "heads",
   "names": "registry",
   "replace_where": "paths",
+  "seen_classes": "heads",
   "select": "paths",
   "transformer": "decoder.model",
 }

@@ -1,0 +1,37 @@
+"""Streams by the name of their scenario."""
+
+from __future__ import annotations
+
+from unlearnjax.core import check
+from unlearnjax.data.datasets import Dataset
+from unlearnjax.data.splits import as_dataset
+from unlearnjax.data.stream_blurs import blurry, task_free
+from unlearnjax.data.stream_inputs import permuted, rotated
+from unlearnjax.data.streams import TaskStream, by_class
+
+SCENARIOS = ("class", "task", "domain", "permuted", "rotated", "blurry", "free")
+"""What `make_stream` knows."""
+
+
+def make_stream(
+  dataset: Dataset | str, scenario: str, *, tasks: int | None = None, seed: int | None = None
+) -> TaskStream:
+  """The stream of a scenario by its name; `seed` draws the order of classes, or the permutations.
+
+  Raises:
+    ValueError: an unknown scenario.
+
+  Example:
+    >>> make_stream("digits", "class", tasks=2).name
+    'digits, class-incremental, 2 tasks'
+  """
+  check.one_of("scenario", scenario, SCENARIOS)
+  if scenario in ("class", "task", "domain"):
+    return by_class(as_dataset(dataset), scenario, tasks, None, seed)
+  if scenario == "permuted":
+    return permuted(dataset, tasks=tasks or 5, seed=seed or 0)
+  if scenario == "rotated":
+    return rotated(dataset, tasks=tasks or 5)
+  if scenario == "blurry":
+    return blurry(dataset, tasks=tasks, seed=seed or 0)
+  return task_free(dataset, chunks=tasks or 20, seed=seed or 0)
