@@ -127,10 +127,7 @@ def _by_input(dataset: Dataset, scenario: str, tasks: int, change: Callable, **p
   past = lambda t: rows("train", 0, t) if t else None
   classes = tuple(range(dataset.num_classes))
   made = tuple(
-    Task(
-      f"{t}_{scenario}", t, rows("train", t, t + 1), rows("test", t, t + 1), classes, rows("train", 0, t) if t else None
-    )
-    for t in range(tasks)
+    Task(f"{t}_{scenario}", t, rows("train", t, t + 1), rows("test", t, t + 1), classes, past(t)) for t in range(tasks)
   )
   title = f"{dataset.name}, {scenario}, {tasks} tasks"
   return TaskStream(title, scenario, made, dataset.num_classes, train, test, dataset.input_shape)
