@@ -150,3 +150,45 @@ def _residual(predictions: Array, targets: Array) -> Array:
   shapes.batched("predictions", predictions, "B, K")
   shapes.same_shape("predictions", predictions, "targets", targets)
   return predictions - targets
+
+
+def one_vs_all(
+  logits: Array,
+  labels: Array,
+  classes: Array,
+  *,
+  teacher_logits: Array | None = None,
+  old: Array | None = None,
+) -> Array:
+  """Sum over classes of -t log s(z) - (1 - t) log(1 - s(z)), s the logistic function: one binary question a class.
+
+  Without memory a softmax over old and new classes starves the old logits; here no class competes with another. With a
+  teacher the targets of old classes are its own answers s(teacher), which makes classification and distillation one
+  loss, "LwF.MC". Smith et al., arXiv:2203.17269 (paper 54).
+
+  Args:
+    logits: f[B, C].
+    labels: int[B].
+    classes: bool[C], the classes that count: those seen so far.
+    teacher_logits: f[B, C], under stop_gradient.
+    old: bool[C], the classes whose targets are the teacher's; needed with a teacher.
+
+  Returns:
+    f[B] >= 0, in float32 or wider.
+
+  Example:
+    >>> z, old = jnp.zeros((1, 2)), jnp.array([True, False])
+    >>> round(float(one_vs_all(z, jnp.array([1]), jnp.array([True, True]), teacher_logits=z, old=old)[0]), 4)  # 2 ln 2
+    1.3863
+  """
+  shapes.class_labels(logits, labels)
+  if (teacher_logits is None) != (old is None):
+    raise ValueError("one_vs_all takes teacher_logits and old together, got one of them")
+  z = shapes.at_least_f32(logits)
+  targets = jax.nn.one_hot(labels, z.shape[-1], dtype=z.dtype)
+  if teacher_logits is not None:
+    shapes.same_shape("logits", logits, "teacher_logits", teacher_logits)
+    answers = jax.nn.sigmoid(jax.lax.stop_gradient(shapes.at_least_f32(teacher_logits)))
+    targets = jnp.where(jnp.asarray(old, bool), answers, targets)
+  terms = -targets * jax.nn.log_sigmoid(z) - (1 - targets) * jax.nn.log_sigmoid(-z)
+  return jnp.sum(jnp.where(jnp.asarray(classes, bool), terms, 0), axis=-1)

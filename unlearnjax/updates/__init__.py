@@ -9,13 +9,16 @@ from unlearnjax.updates.noise import noise
 from unlearnjax.updates.path_integral import PathIntegral, path_integral
 from unlearnjax.updates.penalty import lookahead, penalized
 from unlearnjax.updates.progress import by_progress, cosine, linear_decay, step_decay
+from unlearnjax.updates.refresh import refresh
 from unlearnjax.updates.sam import sam
 from unlearnjax.updates.spectral import spectral
 from unlearnjax.updates.subspace import project_retain
+from unlearnjax.updates.tag import TagState, tag
 from unlearnjax.updates.zeroth_order import conservative, forward_gradient, spsa
 
 __all__ = [
   "PathIntegral",
+  "TagState",
   "by_progress",
   "conservative",
   "cosine",
@@ -28,8 +31,10 @@ __all__ = [
   "path_integral",
   "penalized",
   "project_retain",
+  "refresh",
   "sam",
   "spectral",
   "spsa",
   "step_decay",
+  "tag",
 ]
