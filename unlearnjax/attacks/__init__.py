@@ -6,35 +6,66 @@ the value of the retrained model, which is chance wherever the docstring says so
 """
 
 from unlearnjax.attacks.epsilon import final_score, forgetting_epsilon, forgetting_score
+from unlearnjax.attacks.inside import (
+  Probe,
+  answer_rank,
+  linear_probe,
+  logit_lens,
+  suppression_direction,
+  without_direction,
+)
 from unlearnjax.attacks.lira import lira, logit_scaled_confidence
 from unlearnjax.attacks.loss import forest_mia, loss_mia
+from unlearnjax.attacks.quantize import code_agreement, quantize
 from unlearnjax.attacks.relearn import relearn
 from unlearnjax.attacks.rmia import rmia
 from unlearnjax.attacks.roc import RocReport, roc_report
+from unlearnjax.attacks.sequences import (
+  gradient_norm,
+  membership_auc,
+  min_k,
+  min_k_plus_plus,
+  reference_score,
+  zlib_score,
+)
 from unlearnjax.attacks.share import entropy_mia, regression_mia, transfer_forgetting_rate
 from unlearnjax.attacks.svc import svc_mia, training_privacy
 from unlearnjax.attacks.threshold import ThresholdResult, threshold_mia
 from unlearnjax.attacks.ulira import ULiraResult, ulira
 
 __all__ = [
+  "Probe",
   "RocReport",
   "ThresholdResult",
   "ULiraResult",
+  "answer_rank",
+  "code_agreement",
   "entropy_mia",
   "final_score",
   "forest_mia",
   "forgetting_epsilon",
   "forgetting_score",
+  "gradient_norm",
+  "linear_probe",
   "lira",
+  "logit_lens",
   "logit_scaled_confidence",
   "loss_mia",
+  "membership_auc",
+  "min_k",
+  "min_k_plus_plus",
+  "quantize",
+  "reference_score",
   "regression_mia",
   "relearn",
   "rmia",
   "roc_report",
+  "suppression_direction",
   "svc_mia",
   "threshold_mia",
   "training_privacy",
   "transfer_forgetting_rate",
   "ulira",
+  "without_direction",
+  "zlib_score",
 ]

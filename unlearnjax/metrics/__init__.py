@@ -4,6 +4,7 @@ Array scores are pure and run under `jit`; intervals and relearn times are host-
 which fit something to tell members from others, are in `unlearnjax.attacks`.
 """
 
+from unlearnjax.metrics.answers import AnswerScores, answer_scores, greedy, normalized_logp
 from unlearnjax.metrics.anytime import average_anytime_accuracy, min_acc, wc_acc, wf, wp
 from unlearnjax.metrics.classification import accuracy, ua_ra_ta, unlearning_accuracy
 from unlearnjax.metrics.confusion import confusion, corrected_area, forget_count, interclass_confusion_error
@@ -24,11 +25,31 @@ from unlearnjax.metrics.entropy import membership_entropy, modified_entropy
 from unlearnjax.metrics.gaps import aus, average_gap, tow, tow_mia
 from unlearnjax.metrics.intervals import Interval, MeanInterval, binomial_ci, bootstrap_ci, mean_ci
 from unlearnjax.metrics.klom import klom
+from unlearnjax.metrics.leak import priv_leak
+from unlearnjax.metrics.memorization import (
+  exact_memorization,
+  extraction_likelihood,
+  extraction_strength,
+  ngram_entropy,
+  ngram_overlap,
+)
+from unlearnjax.metrics.overlap import knowledge_memorization, rouge, squad_f1, verbatim_memorization
 from unlearnjax.metrics.privacy import noise_multiplier, noisy_gd_rdp, rdp_epsilon, removal_epsilon
 from unlearnjax.metrics.regression import mean_absolute_error, mean_squared_error
 from unlearnjax.metrics.relearn import anamnesis_index, steps_to
+from unlearnjax.metrics.truth import (
+  ForgetQuality,
+  answer_probability,
+  forget_quality,
+  harmonic_mean,
+  model_utility,
+  truth_ratio,
+  truth_score,
+)
 
 __all__ = [
+  "AnswerScores",
+  "ForgetQuality",
   "Interval",
   "LayerDistance",
   "MeanInterval",
@@ -36,6 +57,8 @@ __all__ = [
   "accuracy_matrix",
   "activation_distance",
   "anamnesis_index",
+  "answer_probability",
+  "answer_scores",
   "aus",
   "average_accuracy",
   "average_anytime_accuracy",
@@ -47,15 +70,22 @@ __all__ = [
   "completeness",
   "confusion",
   "corrected_area",
+  "exact_memorization",
+  "extraction_likelihood",
+  "extraction_strength",
   "forget_count",
+  "forget_quality",
   "forgetting",
   "forward_transfer",
+  "greedy",
+  "harmonic_mean",
   "information_left",
   "interclass_confusion_error",
   "intransigence",
   "js_divergence",
   "kl",
   "klom",
+  "knowledge_memorization",
   "layer_distance",
   "learning_accuracy",
   "mean_absolute_error",
@@ -63,17 +93,27 @@ __all__ = [
   "mean_squared_error",
   "membership_entropy",
   "min_acc",
+  "model_utility",
   "modified_entropy",
+  "ngram_entropy",
+  "ngram_overlap",
   "noise_multiplier",
   "noisy_gd_rdp",
+  "normalized_logp",
   "plasticity",
+  "priv_leak",
   "rdp_epsilon",
   "removal_epsilon",
+  "rouge",
+  "squad_f1",
   "steps_to",
   "tow",
   "tow_mia",
+  "truth_ratio",
+  "truth_score",
   "ua_ra_ta",
   "unlearning_accuracy",
+  "verbatim_memorization",
   "wasserstein1",
   "wc_acc",
   "wf",

@@ -2,7 +2,8 @@
 
 Every factory takes the model function first and returns a function that is differentiable in `params`. Means are taken
 over valid rows; `aux["weight"]` is their number and `aux["state"]` the new model state, where there is one. Frozen
-models are read from `view.refs`, random numbers from `view.rng`.
+models are read from `view.refs`, random numbers from `view.rng`. On language, means are taken over scored tokens or
+whole answers: `objectives.tokens` says what a role batch holds.
 """
 
 from unlearnjax.objectives.adversary import adversary
