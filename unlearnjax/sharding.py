@@ -99,8 +99,8 @@ def partition(axes: tuple[str | None, ...], shape: tuple[int, ...], on: Mesh, ru
 
   Example:
     >>> on = mesh(data=1)
-    >>> partition(("layer", "embed", "mlp"), (2, 64, 256), on, FSDP)
-    PartitionSpec(None, 'data', None)
+    >>> tuple(partition(("layer", "embed", "mlp"), (2, 64, 256), on, FSDP))
+    (None, 'data', None)
   """
   if len(axes) != len(shape):
     raise ValueError(f"axes {axes} must name every dimension of shape {tuple(shape)}")
@@ -138,8 +138,8 @@ def shard_params(params: ArrayTree, on: Mesh, axes: ArrayTree, rules: Rules = FS
     >>> from unlearnjax.models import transformer
     >>> fn = transformer("llama", vocab_size=256, dim=32, depth=2, heads=4)
     >>> params = shard_params(fn.init(jax.random.key(0)).params, mesh(data=1), fn.axes)
-    >>> params["blocks"]["mlp"]["up"]["kernel"].sharding.spec
-    PartitionSpec(None, 'data', None)
+    >>> tuple(params["blocks"]["mlp"]["up"]["kernel"].sharding.spec)
+    (None, 'data', None)
   """
   return jax.device_put(params, shardings(axes, params, on, rules))
 
