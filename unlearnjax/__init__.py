@@ -45,6 +45,7 @@ from unlearnjax.core import Transform as Transform
 from unlearnjax.core import UnlearnState as UnlearnState
 from unlearnjax.core import Verbs as Verbs
 from unlearnjax.core import View as View
+from unlearnjax.core import averaged as averaged
 from unlearnjax.core import descend as descend
 from unlearnjax.core import fit as fit
 from unlearnjax.core import fold as fold

@@ -14,6 +14,7 @@ from unlearnjax.core import (
   NonFiniteError,
   Transform,
   UnlearnState,
+  averaged,
   descend,
   fit,
   name_id,
@@ -243,3 +244,28 @@ def test_replicas_may_have_refs_of_their_own():
   state = step.init(jax.vmap(lambda k: UnlearnState.create({"w": jnp.zeros(())}, rng=k))(keys))
   after, _ = step.update(state, {}, {"goal": jnp.array([1.0, 2.0])})
   np.testing.assert_allclose(after.params["w"], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("decay,every", [(0.0, 1), (1.0, 1), (0.9, 3)])
+def test_an_average_follows_its_closed_form_and_is_never_read(decay, every):
+  step = averaged(DOWN, decay=decay, every=every)
+  state, alone = start(step), start(DOWN)
+  first = slow = alone.params
+  update, plain = jax.jit(step.update), jax.jit(DOWN.update)
+  for number in range(1, 8):
+    state, _ = update(state, BATCH, {})
+    alone, _ = plain(alone, BATCH, {})
+    if number % every == 0:
+      slow = jax.tree.map(lambda s, f: decay * s + (1 - decay) * f, slow, alone.params)
+  equal(state.params, alone.params)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.slots["slow"]["params"], slow)
+  if decay in (0.0, 1.0):
+    equal(state.slots["slow"]["params"], alone.params if decay == 0 else first)
+
+
+def test_the_average_of_weights_that_stand_still():
+  still = averaged(Transform(lambda s: s, lambda s, b, r: (s.replace(step=s.step + 1), {})), decay=0.99, every=10)
+  state = still.init(UnlearnState.create({"w": jnp.ones(())}, rng=jax.random.key(0)))
+  state = state.replace(params={"w": jnp.full((), 3.0)})
+  state = jax.jit(lambda s: jax.lax.fori_loop(0, 1000, lambda i, s: still.update(s, {}, {})[0], s))(state)
+  assert float(state.slots["slow"]["params"]["w"]) == pytest.approx(1 + 2 * 0.633968, rel=1e-5)

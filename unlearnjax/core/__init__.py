@@ -1,6 +1,7 @@
 """The algebra: values, one step, one loop, one fold, two verbs."""
 
 from unlearnjax.core.batches import role_batch as role_batch
+from unlearnjax.core.compose import averaged as averaged
 from unlearnjax.core.compose import replay as replay
 from unlearnjax.core.compose import replicate as replicate
 from unlearnjax.core.compose import sequence as sequence

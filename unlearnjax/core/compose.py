@@ -1,4 +1,4 @@
-"""Transforms made of transforms: branches, sequences, replay buffers and replicas."""
+"""Transforms made of transforms: branches, sequences, replay buffers, averages and replicas."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from unlearnjax.core import check
 from unlearnjax.core.state import UnlearnState
 from unlearnjax.core.tree import fold_name, name_id
 from unlearnjax.core.types import RESERVED_ROLES, Batch, Info, Memory, Refs, RoleBatch, Transform
@@ -135,6 +136,57 @@ def replay(
     state, info = transform.update(state, {**batch, role: memory.read(buffer, read_key, size)}, refs)
     rows = {**batch[add_from], **{column: info[key] for column, key in store.items()}}
     return state.replace(memory={**state.memory, role: memory.add(buffer, rows, add_key)}), info
+
+  return Transform(init, update)
+
+
+def averaged(transform: Transform, *, decay: float, every: int = 1, slot: str = "slow") -> Transform:
+  """Keeps an exponential average of the parameters and the model state beside the step, which never reads it.
+
+  Every `every` steps slow <- decay * slow + (1 - decay) * fast; leaves that are not floating take the fast value. It
+  starts as the state that `init` is given: the weights before training, not those after the first step. The average is
+  `state.slots[slot] = {"params", "state"}`.
+
+  Args:
+    transform: any step.
+    decay: tau in [0, 1]; 1 never moves. The half-life is `every` * ln 2 / -ln tau steps.
+    every: steps between updates of the average, >= 1.
+    slot: its name.
+
+  Raises:
+    ValueError: decay or every out of range.
+
+  Example:
+    >>> import optax
+    >>> from unlearnjax.core.descend import descend
+    >>> up = descend({"retain": lambda p, b, v: (-jnp.sum(p["w"]), {})}, optax.sgd(1.0))
+    >>> step = averaged(up, decay=0.5)
+    >>> state = step.init(UnlearnState.create({"w": jnp.zeros(())}, rng=jax.random.key(0)))
+    >>> for _ in range(2):
+    ...   state, _ = step.update(state, {"retain": {}}, {})
+    >>> float(state.params["w"]), float(state.slots["slow"]["params"]["w"])
+    (2.0, 1.25)
+  """
+  check.fraction("decay", decay, zero=True)
+  check.positive("every", every)
+
+  def init(state: UnlearnState) -> UnlearnState:
+    state = transform.init(state)
+    if slot in state.slots:  # a restart of the optimizer goes on with the average
+      return state
+    return state.replace(slots={**state.slots, slot: {"params": state.params, "state": state.model_state}})
+
+  def update(state: UnlearnState, batch: Batch, refs: Refs) -> tuple[UnlearnState, Info]:
+    state, info = transform.update(state, batch, refs)
+    due = state.step % every == 0
+
+    def leaf(slow, fast):
+      if not jnp.issubdtype(fast.dtype, jnp.inexact):
+        return jnp.where(due, fast, slow)
+      return jnp.where(due, (decay * slow + (1 - decay) * fast).astype(fast.dtype), slow)
+
+    slow = jax.tree.map(leaf, state.slots[slot], {"params": state.params, "state": state.model_state})
+    return state.replace(slots={**state.slots, slot: slow}), info
 
   return Transform(init, update)
 
