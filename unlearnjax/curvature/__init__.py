@@ -48,7 +48,7 @@ from unlearnjax.curvature.concepts import (
 from unlearnjax.curvature.dependence import Foci, codec, foci
 from unlearnjax.curvature.empirical import woodfisher
 from unlearnjax.curvature.fisher import fisher_diag
-from unlearnjax.curvature.gradients import gradient, layer_moments, saliency
+from unlearnjax.curvature.gradients import gradient, saliency
 from unlearnjax.curvature.inputs import input_covariance, subspace_basis, unfold
 from unlearnjax.curvature.inverse import CGInfo, SeriesInfo, cg, draw_rows, lissa, neumann
 from unlearnjax.curvature.kronecker import kfac, kfac_factors, kfac_vp
@@ -61,6 +61,7 @@ from unlearnjax.curvature.select import largest, top_saliency
 from unlearnjax.curvature.sensitivity import output_sensitivity
 from unlearnjax.curvature.spectrum import Eigs, hessian_diag, hessian_trace, top_eigs
 from unlearnjax.curvature.tangent import logit_jacobian, ntk, ntk_gram, ntk_vp, ridge_displacement
+from unlearnjax.kernels import layer_moments
 
 __all__ = [
   "CGInfo",

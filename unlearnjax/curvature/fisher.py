@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from unlearnjax import losses
+from unlearnjax import kernels, losses
 from unlearnjax.core import check
 from unlearnjax.core.types import ModelFn, Objective, Statistic
 from unlearnjax.curvature.rows import gradient_of, sum_over_rows, zeros_f32
@@ -67,15 +67,13 @@ def fisher_diag(
   def update(acc, model, batch, rng):
     if kind == "batch_mean":
       found, _ = gradient_of(of, model.params, batch, eval_view(model, rng))
-      any_row = jnp.any(batch["valid"])
-      part = jax.tree.map(lambda g, t: jnp.where(any_row, jnp.square(g.astype(t.dtype)), 0), found, acc["total"])
-      count = any_row
-    else:
-      square = _SQUARES[kind](of, model)
-      part = sum_over_rows(square, batch, rng, microbatch)
-      count = jnp.sum(batch["valid"])
+      any_row = jnp.any(batch["valid"]).astype(jnp.float32)
+      total = kernels.accumulate_square(acc["total"], found, any_row)
+      return {"total": total, "count": acc["count"] + any_row}
+    square = _SQUARES[kind](of, model)
+    part = sum_over_rows(square, batch, rng, microbatch)
     total = jax.tree.map(lambda t, x: t + x.astype(t.dtype), acc["total"], part)
-    return {"total": total, "count": acc["count"] + count}
+    return {"total": total, "count": acc["count"] + jnp.sum(batch["valid"])}
 
   def finish(acc):
     return jax.tree.map(lambda t: t / jnp.maximum(acc["count"], 1), acc["total"])

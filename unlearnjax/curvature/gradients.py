@@ -1,4 +1,4 @@
-"""Gradients over a whole data set, and what is read off them: saliency, moments of layers."""
+"""Gradients over a whole data set, and the saliency read off them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from unlearnjax.core import check
-from unlearnjax.core.tree import paths
-from unlearnjax.core.types import Array, ArrayTree, Objective, Params, Statistic
+from unlearnjax.core.types import Objective, Statistic
 from unlearnjax.curvature.rows import gradient_of, zeros_f32
 from unlearnjax.objectives.bind import eval_view
 
@@ -83,35 +82,3 @@ def saliency(objective: Objective, *, batch_size: int | None = None) -> Statisti
 
   finish = lambda acc: jax.tree.map(jnp.abs, acc)
   return Statistic(lambda model: zeros_f32(model.params), update, finish, backward=1, batch_size=batch_size)
-
-
-def layer_moments(
-  gradient_forget: ArrayTree, gradient_retain: ArrayTree, params: Params
-) -> dict[str, dict[str, Array]]:
-  """Squared norms and the inner product of two gradients, a layer (weight tensor) at a time.
-
-  What SLUG (arXiv:2407.11867) ranks layers by.
-
-  Args:
-    gradient_forget: tree like `params`.
-    gradient_retain: tree like `params`.
-    params: weights.
-
-  Returns:
-    {path: {"forget": |g_f|^2, "retain": |g_r|^2, "inner": <g_f, g_r>, "weight": |theta|^2}}, f[] each, paths as in
-    `blocks/0/conv/kernel`.
-
-  Example:
-    >>> tree = lambda x: {"w": jnp.array(x)}
-    >>> moments = layer_moments(tree([3.0, 4.0]), tree([1.0, 0.0]), tree([0.0, 2.0]))
-    >>> {k: float(v) for k, v in moments["w"].items()}
-    {'forget': 25.0, 'retain': 1.0, 'inner': 3.0, 'weight': 4.0}
-  """
-  check.same_structure("gradient_forget", gradient_forget, params, "params")
-  check.same_structure("gradient_retain", gradient_retain, params, "params")
-  dot = lambda a, b: jnp.sum(a.astype(jnp.promote_types(a.dtype, jnp.float32)) * b)
-  leaves = zip(*(jax.tree.leaves(t) for t in (gradient_forget, gradient_retain, params)))
-  return {
-    path: {"forget": dot(f, f), "retain": dot(r, r), "inner": dot(f, r), "weight": dot(p, p)}
-    for path, (f, r, p) in zip(paths(params), leaves)
-  }

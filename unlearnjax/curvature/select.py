@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
-
+from unlearnjax import kernels
 from unlearnjax.core import check
 from unlearnjax.core.types import Array, ArrayTree
 
@@ -20,15 +18,17 @@ def top_saliency(scores: ArrayTree, density: float) -> ArrayTree:
     a tree of bool arrays, exactly floor(density * n) of them True; among equal scores the earlier entries win, so the
     number is exact with ties too. Density 1 keeps all.
 
+  Raises:
+    ValueError: density out of range; NaN in a leaf, which is named. Under `jit`, NaN is larger than infinity.
+
   Example:
+    >>> import jax.numpy as jnp
     >>> mask = top_saliency({"a": jnp.array([1.0, -5.0]), "b": jnp.array([3.0, 2.0])}, 0.5)
     >>> mask["a"].tolist(), mask["b"].tolist()
     ([False, True], [True, False])
   """
   check.fraction("density", density)
-  count = sum(x.size for x in jax.tree.leaves(scores))
-  # .29 * 100 is 28.999999999999996 in binary; the rounding puts whole numbers back
-  return largest(jax.tree.map(jnp.abs, scores), int(round(density * count, 6)))
+  return kernels.top_fraction_mask(scores, density, magnitude=True)
 
 
 def largest(scores: ArrayTree, keep: int | Array) -> ArrayTree:
@@ -38,15 +38,12 @@ def largest(scores: ArrayTree, keep: int | Array) -> ArrayTree:
     scores: tree of arrays.
     keep: how many, an int or an int scalar array.
 
+  Raises:
+    ValueError: more than there are; NaN in a leaf, which is named. Under `jit`, NaN is larger than infinity.
+
   Example:
+    >>> import jax.numpy as jnp
     >>> largest(jnp.array([2.0, 7.0, 2.0]), 2).tolist()
     [True, True, False]
   """
-  leaves, structure = jax.tree.flatten(scores)
-  flat = jnp.concatenate([x.ravel() for x in leaves])
-  order = jnp.argsort(flat, descending=True, stable=True)
-  mask = jnp.zeros(flat.shape, bool).at[order].set(jnp.arange(flat.size) < keep)
-  ends = [0]
-  for leaf in leaves:
-    ends.append(ends[-1] + leaf.size)
-  return jax.tree.unflatten(structure, [mask[a:b].reshape(x.shape) for a, b, x in zip(ends, ends[1:], leaves)])
+  return kernels.largest_mask(scores, keep)

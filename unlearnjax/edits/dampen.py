@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
-
+from unlearnjax import kernels
 from unlearnjax.core import check
 from unlearnjax.core.types import ArrayTree, Params
 
@@ -37,18 +35,11 @@ def ssd(
     ValueError: trees of different structure or shapes, alpha or lam <= 0.
 
   Example:
+    >>> import jax.numpy as jnp
     >>> found = ssd(jnp.ones(3), jnp.array([1.0, 1.0, 2.0]), jnp.array([5.0, 20.0, 400.0]))
     >>> [round(x, 4) for x in found.tolist()]
     [1.0, 0.05, 0.005]
   """
   check.positive("alpha", alpha)
   check.positive("lam", lam)
-  check.same_structure("importance_all", importance_all, params, "params")
-  check.same_structure("importance_forget", importance_forget, params, "params")
-
-  def leaf(theta, i_d, i_f):
-    selected = i_f > alpha * i_d
-    beta = jnp.minimum(lam * i_d / jnp.where(selected, i_f, 1), 1)
-    return jnp.where(selected, (beta * theta).astype(theta.dtype), theta)
-
-  return jax.tree.map(leaf, params, importance_all, importance_forget)
+  return kernels.dampen(params, importance_all, importance_forget, alpha=alpha, lam=lam)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from unlearnjax.core.tree import paths
 from unlearnjax.core.types import Array, ArrayTree
 from unlearnjax.kernels.choose import check_implementation
+from unlearnjax.kernels.elementwise import wide_dtype
 
 
 def gram(memory: ArrayTree, current: ArrayTree, *, implementation: str = "auto") -> tuple[Array, Array]:
@@ -83,23 +84,19 @@ def check_memory(memory: ArrayTree, current: ArrayTree) -> int:
   return tasks
 
 
-def _wide(*arrays: Array) -> jnp.dtype:
-  return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
-
-
 def _gram_leaf(memory: Array, current: Array) -> tuple[Array, Array]:
   # all axes are contracted at once: a reshape of a sharded leaf would gather it
   common = jnp.result_type(memory, current)
   memory, current = memory.astype(common), current.astype(common)
   dot = lambda a, b, left, right: jax.lax.dot_general(
-    a, b, ((left, right), ((), ())), precision=jax.lax.Precision.HIGHEST, preferred_element_type=_wide(a)
+    a, b, ((left, right), ((), ())), precision=jax.lax.Precision.HIGHEST, preferred_element_type=wide_dtype(a)
   )
   rest, whole = tuple(range(1, memory.ndim)), tuple(range(current.ndim))
   return dot(memory, memory, rest, rest), dot(memory, current, rest, whole)
 
 
 def _update_leaf(current: Array, memory: Array, coefficients: Array) -> Array:
-  wide = _wide(current, memory, coefficients)
+  wide = wide_dtype(current, memory, coefficients)
   total = current.astype(wide)
   for t in range(memory.shape[0]):
     total = total + coefficients[t].astype(wide) * memory[t].astype(wide)
