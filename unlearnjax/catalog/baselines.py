@@ -10,7 +10,15 @@ _baseline = functools.partial(rows_of("classification"), None, experiment="exper
 
 ROWS = (
   _baseline("Retrain", "Training again without the forget set", "", None, "data", factories="retrain"),
-  _baseline("Retrain at once", "Training from scratch at every request", "", None, "data", factories="from_scratch"),
+  _baseline(
+    "Retrain at once",
+    "Training from scratch at every request",
+    "",
+    None,
+    "data",
+    factories="from_scratch",
+    experiment=None,
+  ),
   _baseline("Fine-tune", "Fine-tuning on the retain set", "", None, "losses", factories="fine_tune"),
   _baseline("GA", "Gradient ascent on the forget set", "", None, "losses", factories="gradient_ascent"),
   _baseline("NegGrad", "Ascent held near the original weights", "", None, "losses", factories="neg_grad"),
