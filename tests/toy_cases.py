@@ -120,6 +120,7 @@ CASES = {
   ),
   "cf_k": Case(lambda: m.cf_k(k=2, tx=optax.sgd(0.3, momentum=0.9), batch_size=16), mlp, "loss", 0.02),
   "certified_removal": Case(lambda: m.certified_removal(sigma=0.1, l2=0.01), blobs, steps=False, learns=True),
+  "clpu": Case(lambda: m.clpu(classes=3, capacity=2, recipe=RECIPE), blobs, learns=True),
   "concept_poison": Case(lambda: m.concept_poison(tx=optax.sgd(0.1, momentum=0.9), batch_size=16), pixels),
   "duck": Case(lambda: m.duck(batch_size=16, polish_batch_size=16, tx=optax.adam(0.01), ratio=3, epochs=15), blobs),
   "eu_k": Case(lambda: m.eu_k(recipe=RECIPE), mlp),

@@ -159,7 +159,16 @@ ROWS = (
     source="as remembered",
     arxiv="2406.09831",
   ),
-  _paper(63, "CLPU-DER++", "Continual Learning and Private Unlearning", "Liu", 2022, "losses reparam memory metrics"),
+  _paper(
+    63,
+    "CLPU-DER++",
+    "Continual Learning and Private Unlearning",
+    "Liu",
+    2022,
+    "losses reparam memory metrics",
+    arxiv="2203.12817",
+    factories="clpu",
+  ),
   _paper(
     70,
     "Boundary",
