@@ -6,7 +6,6 @@ This is the fastest form in which the published repositories' loops can be writt
 from __future__ import annotations
 
 import copy
-import time
 
 import numpy as np
 import torch
@@ -84,15 +83,9 @@ class Batches:
     return self.x[rows], self.y[rows]
 
 
-def _timed(loop):
-  loop(3)  # warms up
-
-  def seconds(steps: int) -> float:
-    start = time.perf_counter()
-    loop(steps)
-    return time.perf_counter() - start
-
-  return seconds
+def _warm(loop):
+  loop(3)
+  return loop
 
 
 def training(net: nn.Module, data: Examples, batch: int):
@@ -107,7 +100,7 @@ def training(net: nn.Module, data: Examples, batch: int):
       F.cross_entropy(net(x), y).backward()
       optimizer.step()
 
-  return _timed(loop)
+  return _warm(loop)
 
 
 def salun(net: nn.Module, forget: Examples, retain: Examples, batch: int):
@@ -129,7 +122,7 @@ def salun(net: nn.Module, forget: Examples, retain: Examples, batch: int):
         for p, (mask, start) in zip(net.parameters(), frozen):
           p.copy_(torch.where(mask, p, start))
 
-  return _timed(loop)
+  return _warm(loop)
 
 
 def scrub(net: nn.Module, forget: Examples, retain: Examples, batch: int, temperature: float = 4.0):
@@ -156,4 +149,16 @@ def scrub(net: nn.Module, forget: Examples, retain: Examples, batch: int, temper
       loss.backward()
       optimizer.step()
 
-  return _timed(loop)
+  return _warm(loop)
+
+
+def peer(task: str, net: str, shape: tuple[int, ...], options: dict):
+  """`(examples..., batch) -> steps -> None` for a network of the benchmark."""
+  make = {
+    "mlp": lambda: mlp(int(np.prod(shape)), options["widths"]),
+    "wide": lambda: mlp(int(np.prod(shape)), options["widths"]),
+    "convnet": lambda: convnet(shape[-1], shape[0], options["widths"], options["dense"]),
+    "resnet8": lambda: resnet8(shape[-1], options["width"]),
+  }[net]
+  loop = {"train": training, "salun": salun, "scrub": scrub}[task]
+  return lambda *data_and_batch: loop(make(), *data_and_batch)

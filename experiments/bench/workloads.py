@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,23 +10,8 @@ import numpy as np
 import optax
 
 import unlearnjax as uj
+from experiments.bench.measure import Workload
 from unlearnjax import objectives, updates
-
-
-class Workload(NamedTuple):
-  """One comparison.
-
-  Attributes:
-    name: of the row.
-    steps: updates per measurement.
-    ours: `steps -> seconds`, compiled beforehand.
-    theirs: the same in PyTorch, or None where it is not installed.
-  """
-
-  name: str
-  steps: int
-  ours: Callable[[int], float]
-  theirs: Callable[[int], float] | None
 
 
 def examples(shape: tuple[int, ...], size: int, classes: int = 10, seed: int = 0) -> uj.Examples:
@@ -38,18 +21,11 @@ def examples(shape: tuple[int, ...], size: int, classes: int = 10, seed: int = 0
   return uj.Examples({"x": x, "y": rng.integers(0, classes, size).astype(np.int32)})
 
 
-def timed_fit(step, state_of, plan_of, refs=None) -> Callable[[int], float]:
-  """Seconds of `steps` steps of a transform under `fit`, without compilation."""
-  refs = refs or {}
-  uj.fit(step, state_of(), plan_of(2), refs)  # compiles
-
-  def seconds(steps: int) -> float:
-    state, plan = state_of(), plan_of(steps)
-    start = time.perf_counter()
-    jax.block_until_ready(uj.fit(step, state, plan, refs)[0])
-    return time.perf_counter() - start
-
-  return seconds
+def warm_fit(step, state_of, plan_of, refs=None) -> Callable[[int], None]:
+  """`steps` steps of a transform under `fit`, compiled."""
+  run = lambda steps: jax.block_until_ready(uj.fit(step, state_of(), plan_of(steps), refs or {})[0])
+  run(2)
+  return run
 
 
 def _state_of(step, model):
@@ -60,25 +36,19 @@ def _epochs(steps: int, size: int, batch: int) -> int:
   return -(-steps // -(-size // batch))
 
 
-def training(
-  name: str, model_name: str, shape, size: int, batch: int, steps: int, torch_net=None, **options
-) -> Workload:
+def training(name: str, model_name: str, shape, size: int, batch: int, steps: int, peer=None, **options) -> Workload:
   """SGD with momentum on cross entropy."""
   data = examples(shape, size)
   fn = uj.models.make(model_name, input_shape=shape, num_outputs=10, **options)
   step = uj.descend({"train": objectives.cross_entropy(fn)}, optax.sgd(0.01, momentum=0.9), state_from="train")
   model = fn.init(jax.random.key(0))
   plan = lambda n: uj.zip_roles(train=data, batch_size=batch, epochs=_epochs(n, size, batch))
-  ours = timed_fit(step, _state_of(step, model), plan)
-  theirs = None
-  if torch_net is not None:
-    from experiments.bench import peers
-
-    theirs = peers.training(torch_net, data, batch)
+  ours = lambda: warm_fit(step, _state_of(step, model), plan)
+  theirs = peer and (lambda: peer(data, batch))
   return Workload(name, steps, ours, theirs)
 
 
-def salun(name: str, model_name: str, shape, size: int, batch: int, steps: int, torch_net=None, **options) -> Workload:
+def salun(name: str, model_name: str, shape, size: int, batch: int, steps: int, peer=None, **options) -> Workload:
   """SalUn's forget step: random labels on F and cross entropy on R, half of the weights frozen."""
   data = examples(shape, size)
   forget, retain = data[: size // 10], data[size // 10 :]
@@ -93,16 +63,12 @@ def salun(name: str, model_name: str, shape, size: int, batch: int, steps: int, 
   plan = lambda n: uj.zip_roles(
     anchor="retain", forget=forget, retain=retain, batch_size=batch, epochs=_epochs(n, len(retain), batch)
   )
-  ours = timed_fit(step, _state_of(step, model), plan, {"saliency": mask})
-  theirs = None
-  if torch_net is not None:
-    from experiments.bench import peers
-
-    theirs = peers.salun(torch_net, forget, retain, batch)
+  ours = lambda: warm_fit(step, _state_of(step, model), plan, {"saliency": mask})
+  theirs = peer and (lambda: peer(forget, retain, batch))
   return Workload(name, steps, ours, theirs)
 
 
-def scrub(name: str, model_name: str, shape, size: int, batch: int, steps: int, torch_net=None, **options) -> Workload:
+def scrub(name: str, model_name: str, shape, size: int, batch: int, steps: int, peer=None, **options) -> Workload:
   """SCRUB's two steps in turn: away from the teacher on F, towards it and the labels on R."""
   data = examples(shape, size)
   forget, retain = data[: size // 10], data[size // 10 :]
@@ -120,10 +86,9 @@ def scrub(name: str, model_name: str, shape, size: int, batch: int, steps: int, 
   teacher = {"teacher": {"params": jax.tree.map(jnp.array, model.params), "state": model.state}}
   cycle = (uj.Phase("max", 1, ("forget",)), uj.Phase("min", 9, ("retain",)))
   plan = lambda n: uj.zip_roles(forget=forget, retain=retain, batch_size=batch, epochs=-(-n // 10), cycle=cycle)
-  ours = timed_fit(step, _state_of(step, model), plan, teacher)
-  theirs = None
-  if torch_net is not None:
-    from experiments.bench import peers
-
-    theirs = peers.scrub(torch_net, forget, retain, batch)
+  ours = lambda: warm_fit(step, _state_of(step, model), plan, teacher)
+  theirs = peer and (lambda: peer(forget, retain, batch))
   return Workload(name, steps, ours, theirs)
+
+
+TASKS = {"train": training, "salun": salun, "scrub": scrub}

@@ -23,7 +23,7 @@ from unlearnjax.core.types import EMPTY, Refs, Transform
 from unlearnjax.sharding import data_parallelism, layout_of, pin, place, split_batch
 
 _log = logging.getLogger("unlearnjax")
-CHUNK = 256
+CHUNK = 512
 FEED_CHUNK = 8
 _TARGET_SECONDS = 0.5
 
@@ -87,6 +87,7 @@ class _Fit:
     self.history, self.position, self.done = History(), 0, False
     self.before = run.cost.to_dict()
     self.store, self.saved, self.refs_saved = None, None, False
+    self.ahead = (None, None)
     self.seeds = self._seeds()
     self.fingerprint = {**batches.fingerprint(), "seeds": list(self.seeds)}
     if isinstance(batches, Plan):
@@ -125,7 +126,7 @@ class _Fit:
     bar = _progress_bar(self.job, self.name, steps, self.position)
     try:
       while not self.done and self.position < steps:
-        data, spent, count = self._take(min(chunk, self._boundary() - self.position))
+        data, spent, count = self._take(min(chunk, self._boundary(self.position) - self.position))
         if not count:
           break
         start = time.perf_counter()
@@ -133,6 +134,7 @@ class _Fit:
           self.transform, self.layout, layout_of(self.state, self.job.mesh), self.job.mesh, self.job.data_axes,
           self.state, self.refs, self.tables, data, count, self.position, steps,
         )  # fmt: skip
+        self._prepare(self.position + count, chunk)  # while the device works
         ran, logs, ok, finite = jax.device_get((ran, logs, ok, finite))
         took = time.perf_counter() - start
         self._account(int(ran), logs, spent)
@@ -158,22 +160,33 @@ class _Fit:
         self.store.close()
     return self.state, self.history
 
-  def _boundary(self) -> int:
+  def _boundary(self, position: int) -> int:
     """The next step at which the host must look: a checkpoint, the end of an epoch, the end."""
     stops = [self.batches.steps]
     every = [self.job.checkpoint_every if self.store else None, self.batches.steps_per_epoch if self.until else None]
-    return min(stops + [(self.position // n + 1) * n for n in every if n])
+    return min(stops + [(position // n + 1) * n for n in every if n])
+
+  def _prepare(self, position: int, chunk: int) -> None:
+    """Makes the row numbers of the chunk that most likely comes next."""
+    count = min(chunk, self._boundary(position) - position)
+    if isinstance(self.batches, Plan) and count > 0:
+      self.ahead = (position, count), self._rows(position, count)
+
+  def _rows(self, position: int, count: int) -> tuple[Any, np.ndarray]:
+    data = self.batches.indices(position, position + count, self.seeds, bool(self.lead))
+    multiple = data_parallelism(self.job.mesh, self.job.data_axes)
+    data = {r: pad_rows(rows, multiple) for r, rows in data.items()}
+    spent = sum((rows.reshape(count, -1) >= 0).sum(1) for rows in data.values())
+    data = {"rows": {r: _pad_steps(rows, CHUNK) for r, rows in data.items()}}
+    if self.batches.phase is not None:
+      data["phase"] = _pad_steps(self.batches.phase[position : position + count], CHUNK)
+    return data, spent
 
   def _take(self, count: int) -> tuple[Any, np.ndarray, int]:
     """Data of the next steps, gradient evaluations of each, and how many steps the budget allows."""
     if isinstance(self.batches, Plan):
-      data = self.batches.indices(self.position, self.position + count, self.seeds, bool(self.lead))
-      multiple = data_parallelism(self.job.mesh, self.job.data_axes)
-      data = {r: pad_rows(rows, multiple) for r, rows in data.items()}
-      spent = sum((rows.reshape(count, -1) >= 0).sum(1) for rows in data.values())
-      data = {"rows": {r: _pad_steps(rows, CHUNK) for r, rows in data.items()}}
-      if self.batches.phase is not None:
-        data["phase"] = _pad_steps(self.batches.phase[self.position : self.position + count], CHUNK)
+      key = (self.position, count)
+      data, spent = self.ahead[1] if self.ahead[0] == key else self._rows(*key)
     else:
       count = min(count, FEED_CHUNK)
       rows = list(itertools.islice(self.iterator, count))
