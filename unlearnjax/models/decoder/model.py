@@ -99,10 +99,8 @@ class Transformer:
 
   def init(self, key: Array) -> Model:
     """A fresh model in `config.param_dtype`; on a mesh, each device makes its own part of the weights."""
-    make = lambda key: calling.unnamed(spec.initial(self.config, key))
-    if self.mesh is not None:
-      make = jax.jit(make, out_shardings=self.shardings())
-    return Model(make(key), fn=self)
+    where = None if self.mesh is None else self.shardings()
+    return Model(jax.jit(_initial, static_argnums=0, out_shardings=where)(self.config, key), fn=self)
 
   def cache(self, batch: int, length: int, dtype: str | None = None) -> Cache:
     """An empty cache, to be passed as `state`.
@@ -240,6 +238,10 @@ class Transformer:
     if train and c.dropout and rng is None:
       raise ValueError(f"training with dropout {c.dropout} needs rng")
     return tokens
+
+
+def _initial(config: TransformerConfig, key: Array) -> Params:
+  return calling.unnamed(spec.initial(config, key))
 
 
 def transformer(name: str = "llama", **sizes: Any) -> Transformer:
