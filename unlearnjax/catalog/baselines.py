@@ -7,6 +7,7 @@ import functools
 from unlearnjax.catalog.row import rows_of
 
 _baseline = functools.partial(rows_of("classification"), None, experiment="experiments.classify.run")
+_continual = functools.partial(rows_of("continual_core"), None)
 
 ROWS = (
   _baseline("Retrain", "Training again without the forget set", "", None, "data", factories="retrain"),
@@ -48,4 +49,8 @@ ROWS = (
   _baseline("SSD", "Selective Synaptic Dampening", "Foster", 2024, "curvature edits", factories="ssd"),
   _baseline("JiT", "Lipschitz smoothing, just in time", "Foster", 2024, "losses data", factories="jit_lipschitz"),
   _baseline("PGU", "Projected-gradient unlearning", "", None, "losses updates curvature", factories="pgu"),
+  _continual("Sequential", "One task after another, nothing else", "", None, "losses", factories="sequential"),
+  _continual(
+    "ER", "Experience replay from a reservoir", "Chaudhry", 2019, "memory", arxiv="1902.10486", factories="er"
+  ),
 )

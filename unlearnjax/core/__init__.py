@@ -2,6 +2,7 @@
 
 from unlearnjax.core.batches import role_batch as role_batch
 from unlearnjax.core.compose import averaged as averaged
+from unlearnjax.core.compose import joined as joined
 from unlearnjax.core.compose import replay as replay
 from unlearnjax.core.compose import replicate as replicate
 from unlearnjax.core.compose import sequence as sequence
@@ -50,3 +51,4 @@ from unlearnjax.core.types import Task as Task
 from unlearnjax.core.types import Transform as Transform
 from unlearnjax.core.types import Verbs as Verbs
 from unlearnjax.core.types import View as View
+from unlearnjax.core.watch import watch as watch

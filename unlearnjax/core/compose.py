@@ -104,10 +104,10 @@ def replay(
   transform: Transform,
   memory: Memory,
   *,
-  role: str,
+  role: str | tuple[str, ...],
   size: int,
-  add_from: str,
-  example: RoleBatch,
+  add_from: str | None = None,
+  example: RoleBatch | None = None,
   store: Mapping[str, str] | None = None,
 ) -> Transform:
   """Reads a role batch from a memory before the step, and adds the step's own examples to it afterwards.
@@ -115,27 +115,39 @@ def replay(
   Args:
     transform: the step that uses the role.
     memory: how examples are kept.
-    role: name of the role that is read, and of the buffer in `state.memory`.
+    role: name of the role that is read, and of the buffer in `state.memory`. Several names are several independent
+      reads of one buffer, that of the first name (DER++).
     size: rows to read.
-    add_from: the role whose examples are added.
-    example: a role batch, or `jax.ShapeDtypeStruct`s of one, that fixes the shapes of the buffer.
+    add_from: the role whose examples are added; None where the buffer is filled elsewhere, at the ends of tasks.
+    example: a role batch, or `jax.ShapeDtypeStruct`s of one, that fixes the shapes of the buffer; None where whoever
+      knows the data puts the buffer into the state.
     store: further columns to keep, from info: `{"logits": "current/logits"}` keeps what the step reported (DER++).
   """
-  store = dict(store or {})
+  roles = (role,) if isinstance(role, str) else tuple(role)
+  name, store = roles[0], dict(store or {})
 
   def init(state: UnlearnState) -> UnlearnState:
-    if role in state.memory:
-      raise ValueError(f"the state already has a memory {role!r}")
+    if example is None:
+      return transform.init(state)
+    if name in state.memory:
+      raise ValueError(f"the state already has a memory {name!r}")
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), dict(example))
-    return transform.init(state.replace(memory={**state.memory, role: memory.init(zeros)}))
+    return transform.init(state.replace(memory={**state.memory, name: memory.init(zeros)}))
 
   def update(state: UnlearnState, batch: Batch, refs: Refs) -> tuple[UnlearnState, Info]:
-    key = fold_name(jax.random.fold_in(state.rng, state.step), "replay", role)
+    if name not in state.memory:
+      raise ValueError(f"the state has no memory {name!r}; found {sorted(state.memory)}")
+    key = fold_name(jax.random.fold_in(state.rng, state.step), "replay", name)
     read_key, add_key = jax.random.split(key)
-    buffer = state.memory[role]
-    state, info = transform.update(state, {**batch, role: memory.read(buffer, read_key, size)}, refs)
+    buffer = state.memory[name]
+    keys = [fold_name(read_key, r) if i else read_key for i, r in enumerate(roles)]
+    state, info = transform.update(
+      state, {**batch, **{r: memory.read(buffer, k, size) for r, k in zip(roles, keys)}}, refs
+    )
+    if add_from is None:
+      return state, info
     rows = {**batch[add_from], **{column: info[key] for column, key in store.items()}}
-    return state.replace(memory={**state.memory, role: memory.add(buffer, rows, add_key)}), info
+    return state.replace(memory={**state.memory, name: memory.add(buffer, rows, add_key)}), info
 
   return Transform(init, update)
 
@@ -189,6 +201,31 @@ def averaged(transform: Transform, *, decay: float, every: int = 1, slot: str = 
     return state.replace(slots={**state.slots, slot: slow}), info
 
   return Transform(init, update)
+
+
+def joined(transform: Transform, role: str, of: tuple[str, ...]) -> Transform:
+  """One role made of several, end to end: one forward pass, and a mean over all valid rows together.
+
+  Columns that not all of them have are left out.
+
+  Args:
+    transform: the step that uses the role.
+    role: name of the joined role.
+    of: the roles that are joined; they disappear.
+  """
+
+  def update(state: UnlearnState, batch: Batch, refs: Refs) -> tuple[UnlearnState, Info]:
+    rest = {name: part for name, part in batch.items() if name not in of}
+    return transform.update(state, {**rest, role: _end_to_end([batch[name] for name in of])}, refs)
+
+  return Transform(transform.init, update)
+
+
+def _end_to_end(parts: list[Mapping]) -> dict:
+  common = [key for key in parts[0] if all(key in part for part in parts)]
+  ends = lambda key: [part[key] for part in parts]
+  join = lambda values: _end_to_end(values) if isinstance(values[0], Mapping) else jnp.concatenate(values)
+  return {key: join(ends(key)) for key in common}
 
 
 def replicate(transform: Transform, *, refs_axis: int | None = None) -> Transform:

@@ -158,6 +158,8 @@ class _Fit:
       bar.close()
       if self.store is not None:
         self.store.close()
+    if self.job.on_history is not None:
+      self.job.on_history("/".join((*self.job.path, self.name)), self.history)
     return self.state, self.history
 
   def _boundary(self, position: int) -> int:

@@ -110,6 +110,8 @@ class Run:
     data_axes: mesh axes that examples are split over.
     progress: shows a bar for each fit and fold.
     writer: called as `writer(step, scalars)` with what `fit` logged.
+    on_history: called as `on_history(label, history)` at the end of every fit, resumed or not; the label is the path
+      of the scope and the name of the fit.
     budget: gradient evaluations that may be spent; a fit stops at the step that would exceed it.
     batch_size: rows of a batch in passes that do not update.
     cost: the ledger, shared by all scopes.
@@ -124,6 +126,7 @@ class Run:
   data_axes: tuple[str, ...] = ("data",)
   progress: bool = False
   writer: Callable[[int, Mapping[str, Any]], None] | None = None
+  on_history: Callable[[str, Mapping[str, Any]], None] | None = None
   budget: int | None = None
   batch_size: int = 256
   cost: Cost = dataclasses.field(default_factory=Cost)

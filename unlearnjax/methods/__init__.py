@@ -17,18 +17,27 @@ import importlib
 import importlib.util
 from typing import Any
 
+from unlearnjax.core import check
 from unlearnjax.methods.classification import MODULES as _CLASSIFICATION
+from unlearnjax.methods.continual import MODULES as _CONTINUAL
 from unlearnjax.methods.exact import MODULES as _EXACT
 
-_GROUPS = {"classification": _CLASSIFICATION, "exact": _EXACT}
+_GROUPS = {"classification": _CLASSIFICATION, "continual": _CONTINUAL, "exact": _EXACT}
 _MODULES = {
   name: f"unlearnjax.methods.{group}.{module}" for group, modules in _GROUPS.items() for name, module in modules.items()
 }
 
 
-def names() -> tuple[str, ...]:
-  """The factories that there are, sorted."""
-  return tuple(sorted(name for name, module in _MODULES.items() if importlib.util.find_spec(module) is not None))
+def names(group: str | None = None) -> tuple[str, ...]:
+  """The factories that there are, sorted; all of them, or those of "classification", "continual" or "exact".
+
+  Example:
+    >>> "er" in names("continual"), "er" in names("classification")
+    (True, False)
+  """
+  check.one_of("group", group, (None, *_GROUPS))
+  known = _MODULES if group is None else _GROUPS[group]
+  return tuple(sorted(name for name in known if importlib.util.find_spec(_MODULES[name]) is not None))
 
 
 def __getattr__(name: str) -> Any:

@@ -34,8 +34,10 @@ def abstract(example: tuple[Column, ...]) -> dict[str, jax.ShapeDtypeStruct]:
   return {c.name: jax.ShapeDtypeStruct(c.shape, c.dtype) for c in example}
 
 
-def arguments(inputs: Mapping[str, Array]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments(inputs: Mapping[str, Array], call: Callable[..., Any] | None = None) -> tuple[tuple, dict[str, Any]]:
   """Positional and keyword arguments of the module's call.
+
+  A stream offers its training examples' "task" to every model; a `call` that does not declare it does not get it.
 
   Raises:
     TypeError: `inputs` is not a mapping.
@@ -43,11 +45,17 @@ def arguments(inputs: Mapping[str, Array]) -> tuple[tuple[Any, ...], dict[str, A
   Example:
     >>> arguments({"x": 1, "task": 2})
     ((1,), {'task': 2})
+    >>> arguments({"x": 1, "task": 2}, lambda x: x)
+    ((1,), {})
   """
   if not isinstance(inputs, Mapping):
     raise TypeError(f"inputs must be a mapping such as {{'x': array}}, got {type(inputs).__name__}")
   first = next((name for name in PRIMARY if name in inputs), None)
   rest = {name: value for name, value in inputs.items() if name != first}
+  if "task" in rest and call is not None:
+    declared = inspect.signature(call).parameters
+    if "task" not in declared and all(p.kind != p.VAR_KEYWORD for p in declared.values()):
+      del rest["task"]
   return (() if first is None else (inputs[first],)), rest
 
 

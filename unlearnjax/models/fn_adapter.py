@@ -46,7 +46,7 @@ class PlainFn:
     if whole:
       found = self.apply(params, inputs, **kwargs)
     else:
-      args, more = calling.arguments(inputs)
+      args, more = calling.arguments(inputs, self.apply)
       found = self.apply(params, *args, **more, **kwargs)
     if isinstance(found, Outputs):
       found = found if "state" in names else found.replace(state=state)

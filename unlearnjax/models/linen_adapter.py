@@ -46,7 +46,7 @@ class LinenFn:
     collections = dict(state or {})
     mutable = [name for name in collections if train or name in CACHES]
     rngs = {} if rng is None else {name: fold_name(rng, name) for name in ("params", "dropout")}
-    args, kwargs = calling.arguments(inputs)
+    args, kwargs = calling.arguments(inputs, type(self.module).__call__)
     kwargs |= calling.mode(type(self.module).__call__, train)
     with linen.intercept_methods(functools.partial(_tap, taps)):
       logits, after = self.module.apply({"params": params, **collections}, *args, **kwargs, rngs=rngs, mutable=mutable)

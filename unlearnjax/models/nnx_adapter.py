@@ -61,7 +61,7 @@ class NnxFn:
     if rng is not None:
       leaves |= _streams(layout, rng)
     module = nnx.merge(layout.graphs[bool(train)], unflatten_dict({layout.paths[n]: v for n, v in leaves.items()}))
-    args, kwargs = calling.arguments(inputs)
+    args, kwargs = calling.arguments(inputs, type(module).__call__)
     with _tapped(module, layout, taps):
       logits = module(*args, **kwargs, **calling.mode(type(module).__call__, train))
     # The streams of the model advance only where no rng replaces them; evaluation changes nothing but caches.
