@@ -1,4 +1,4 @@
-"""What the papers on classification compare with."""
+"""What the papers compare with."""
 
 from __future__ import annotations
 
