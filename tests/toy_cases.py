@@ -14,12 +14,15 @@ from toy_trained import class_request, data, surrogate, trained
 
 from unlearnjax import losses, methods, models, objectives
 from unlearnjax.core import Examples, ForgetRequest, Method, Model, Task, outputs
+from unlearnjax.methods.parts import sgd
 from unlearnjax.training import Recipe, train
 
 RECIPE = Recipe(optax.adam(0.03), epochs=20, batch_size=32)
 MOMENTUM = optax.sgd(0.1, momentum=0.9)
 MLP = models.make("mlp", input_shape=(4,), num_outputs=3, widths=(16,))
 PIXELS = models.make("mlp", input_shape=(4, 4, 1), num_outputs=3, widths=(16,))
+PEOPLE = models.make("mlp", input_shape=(4,), num_outputs=3, widths=(64, 32))
+PEOPLE_RECIPE = Recipe(sgd(0.1, decay=3e-3), epochs=40, batch_size=32)
 REGRESSOR = models.make("regression_mlp", input_shape=(3,), num_outputs=1, widths=(16,))
 
 
@@ -90,8 +93,23 @@ def curve() -> World:
   return World(train(REGRESSOR, table, recipe, key=jax.random.key(0)), request, another(request))
 
 
+@functools.cache
+def people() -> World:
+  """People whose rows lie close together. Most have the label of the blob they stand in, some one of their own, which
+  nobody could guess who has not seen them."""
+  rng, who, blob = np.random.default_rng(0), np.arange(192) // 6, np.arange(32) % 3
+  label = np.where(rng.random(32) < 0.3, rng.integers(0, 3, 32), blob)
+  centre = 2 * np.eye(4)[blob] + 0.6 * rng.normal(size=(32, 4))
+  x = centre[who] + 0.15 * rng.normal(size=(192, 4))
+  rows = Examples({"x": x.astype(np.float32), "y": label[who].astype(np.int32), "person": who.astype(np.int32)})
+  known = rows.where(who < 24)
+  gone = np.isin(known.column("person"), (3, 8, 20))
+  request = ForgetRequest(known.where(gone), known.where(~gone), extra={"unseen": rows.where(who >= 24)})
+  return World(train(PEOPLE, known, PEOPLE_RECIPE, key=jax.random.key(0)), request, another(request))
+
+
 def task(world: World) -> Task:
-  return Task("all", 0, world.request.forget + world.request.retain)
+  return Task("all", 0, world.request.forget + world.request.retain, world.request.extra.get("unseen"))
 
 
 def score(case: Case, model: Model, source: Examples) -> float:
@@ -142,6 +160,23 @@ CASES = {
       batch_size=16, epochs=80, vae_epochs=60, extract_tx=optax.adam(3e-3), align_tx=optax.adam(3e-3), latent=2
     ),
     blobs,
+  ),
+  "meta_unlearn": Case(
+    lambda: m.meta_unlearn(
+      rate=0.3,
+      identity="person",
+      identities=24,
+      people=3,
+      width=32,
+      embedding=8,
+      dropout=0.0,
+      epochs=100,
+      tx=optax.adam(3e-3),
+    ),
+    people,
+    "loss",
+    0.2,
+    learns=True,
   ),
   "neg_grad": Case(lambda: m.neg_grad(alpha=0.7, decay=0.01, **SMALL), blobs),
   "neg_grad_plus": Case(lambda: m.neg_grad_plus(alpha=0.7, **SMALL), blobs),

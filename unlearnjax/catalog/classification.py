@@ -78,6 +78,9 @@ ROWS = (
     "De Min",
     2024,
     "losses amortized data metrics attacks",
+    arxiv="2407.12069",
+    factories="meta_unlearn",
+    experiment="experiments.classify.run",
   ),
   _paper(
     16,
@@ -89,7 +92,17 @@ ROWS = (
     factories="concept_poison",
     experiment="experiments.classify.run",
   ),
-  _paper(18, "Worst-case forget set", "Challenging Forgets", "Fan", 2024, "combine updates data metrics"),
+  _paper(
+    18,
+    "Worst-case forget set",
+    "Challenging Forgets",
+    "Fan",
+    2024,
+    "updates data metrics",
+    arxiv="2403.07362",
+    factories="data.worst_case",
+    experiment="experiments.classify.run",
+  ),
   _paper(
     24,
     "L-CODEC / L-FOCI",

@@ -11,6 +11,8 @@ from unlearnjax.updates.penalty import lookahead, penalized
 from unlearnjax.updates.progress import by_progress, cosine, linear_decay, step_decay
 from unlearnjax.updates.refresh import refresh
 from unlearnjax.updates.sam import sam
+from unlearnjax.updates.sign import sign
+from unlearnjax.updates.simplex import project_capped_simplex
 from unlearnjax.updates.spectral import spectral
 from unlearnjax.updates.subspace import project_retain
 from unlearnjax.updates.tag import TagState, tag
@@ -30,11 +32,13 @@ __all__ = [
   "noise",
   "path_integral",
   "penalized",
+  "project_capped_simplex",
   "project_retain",
   "refresh",
   "sam",
   "spectral",
   "spsa",
+  "sign",
   "step_decay",
   "tag",
 ]
