@@ -3,9 +3,9 @@
 python -m experiments.language.memory --model=llama3-8b --mesh=data=2,model=4
 
 NPO with a LoRA over a bfloat16 base, whose log-probabilities as the reference are cached: one copy of the weights is
-held. Expected for the command above: 9.5 GiB a device, which fits into 8 x 16 GiB; 18 GiB with --rank=0, which does not.
-Without that many devices the host pretends to have them, and the compiler is that of the CPU, which computes bfloat16 in
-float32: its temporaries are an upper bound of an accelerator's.
+held. Expected for the command above: 9.5 GiB a device, which fits into 8 x 16 GiB; with --rank=0 it is 18 GiB, which
+does not. Without that many devices the host pretends to have them, and the compiler is that of the CPU, which computes
+bfloat16 in float32: its temporaries are an upper bound of an accelerator's.
 """
 
 from __future__ import annotations
