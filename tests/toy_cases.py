@@ -142,6 +142,9 @@ CASES = {
   "concept_poison": Case(lambda: m.concept_poison(tx=optax.sgd(0.1, momentum=0.9), batch_size=16), pixels),
   "duck": Case(lambda: m.duck(batch_size=16, polish_batch_size=16, tx=optax.adam(0.01), ratio=3, epochs=15), blobs),
   "eu_k": Case(lambda: m.eu_k(recipe=RECIPE), mlp),
+  "fed_avg": Case(
+    lambda: m.fed_avg(clients=2, rounds=4, local_epochs=5, batch_size=8, learning_rate=0.2), blobs, learns=True
+  ),
   "fine_tune": Case(lambda: m.fine_tune(**SMALL), blobs, "loss", 0.02),
   "fisher_forgetting": Case(lambda: m.fisher_forgetting(alpha=1e-6), blobs, "loss", 0.1, steps=False),
   "from_scratch": Case(lambda: m.from_scratch(recipe=RECIPE), blobs, learns=True),

@@ -36,6 +36,7 @@ ROWS = (
     "reparam memory guards",
     arxiv="2406.16257",
     factories="s3t",
+    experiment="experiments.serve.run",
   ),
   _paper(
     11,
@@ -151,6 +152,7 @@ ROWS = (
     source="reconstructed",
     arxiv="2304.13169",
     factories="safe",
+    experiment="experiments.serve.run",
   ),
   _paper(
     44,
@@ -171,6 +173,7 @@ ROWS = (
     "losses updates reparam memory data metrics attacks",
     source="as remembered",
     arxiv="2406.09831",
+    factories="fed_avg",
   ),
   _paper(
     63,
@@ -181,6 +184,7 @@ ROWS = (
     "losses reparam memory metrics",
     arxiv="2203.12817",
     factories="clpu",
+    experiment="experiments.serve.run",
   ),
   _paper(
     70,

@@ -3,6 +3,7 @@
 They compose with everything in optax. What freezes weights (`mask_by`, `project_retain`) stands last in the chain.
 """
 
+from unlearnjax.updates.ball import within_ball
 from unlearnjax.updates.langevin import langevin
 from unlearnjax.updates.mask import mask_by
 from unlearnjax.updates.noise import noise
@@ -41,4 +42,5 @@ __all__ = [
   "sign",
   "step_decay",
   "tag",
+  "within_ball",
 ]
