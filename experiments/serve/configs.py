@@ -6,9 +6,9 @@ The default, embedded data, about two minutes on two idle CPU cores:
 
 Expected of seed 0 (final test accuracy, cost of all deletions in percent of training from scratch at each):
 from_scratch 97.5 and 100, sisa 96.1 and 39, s3t 94.4 and 8, safe 96.1 and 66, clpu 95.5 and 89, all of them exact;
-salun 91.6 and 11, ssd 97.8 and 5, which promise nothing and fall to 79 and 87 after single deletions. S3T spends nothing
-on a deletion until no stage is left, and then trains everything again. The first weights of sisa and from_scratch are
-fresh; the others start from, and s3t and safe keep, a model of the public part.
+salun 91.6 and 11, ssd 97.8 and 5, which promise nothing and fall to 79 and 87 after single deletions. S3T spends
+nothing on a deletion until no stage is left, and then trains everything again. The weights of sisa, clpu and
+from_scratch start fresh; the others start from, and s3t and safe keep, a model of the public part.
 """
 
 from __future__ import annotations
