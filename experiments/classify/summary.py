@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from experiments.classify.configs import Config
@@ -80,12 +79,10 @@ def save(
   histograms: dict[str, Any] | None,
   *,
   module: str | None = None,
-  sections: Mapping[str, str] | None = None,
 ) -> None:
   """Writes `results.json` and, unless `histograms` is None, the plots and `report.html`.
 
-  `sections` are further parts of the page. A file that holds the same rows is left alone: it says which command and
-  which revision made them.
+  A file that holds the same rows is left alone: it says which command and which revision made them.
   """
   results = _standing(out / "results.json")
   if results is None or (results.rows, results.spec) != (rows, about):
@@ -93,8 +90,7 @@ def save(
     results = report.write_results(out / "results.json", bench, described, rows, spec=about, command=command)
   if histograms is not None:
     order = dict.fromkeys(row["method"] for row in rows)
-    shown = {name: histograms[name] for name in order if name in histograms}
-    report.write_report(out, results, shown, sections or {})
+    report.write_report(out, results, {name: histograms[name] for name in order if name in histograms})
 
 
 def _standing(path: pathlib.Path) -> report.Results | None:

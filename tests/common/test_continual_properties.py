@@ -10,7 +10,7 @@ import optax
 import pytest
 from toy import ToyFn, toy_data
 
-from unlearnjax import methods
+from unlearnjax import methods, reparam
 from unlearnjax.core import Run, Task, bound, learn, outputs
 from unlearnjax.core.fit import _run_chunk
 from unlearnjax.core.fold import _fold_chunk
@@ -20,9 +20,24 @@ FN = ToyFn(classes=4)
 DATA = toy_data(80, classes=4)
 TEST = toy_data(40, seed=1, classes=4)
 SMALL = dict(tx=optax.sgd(0.1), batch_size=8, epochs=3)
+LONG = dict(tx=optax.adam(0.02), batch_size=8, epochs=20)
+NET = reparam.hypernet(2, hidden=(32, 32), task_size=8)
 CASES = {
   "er": lambda: methods.er(capacity=20, **SMALL),
   "sequential": lambda: methods.sequential(**SMALL),
+  "ewc": lambda: methods.ewc(strength=1.0, **SMALL),
+  "hypernetwork": lambda: methods.hypernetwork(tasks=2, net=NET, beta=0.05, infer_task=True, **{**LONG, "epochs": 15}),
+  "lwf": lambda: methods.lwf(strength=0.1, **SMALL),
+  "mas": lambda: methods.mas(strength=0.1, **SMALL),
+  "mcl": lambda: methods.mcl(decay=0.5, **SMALL),
+  "online_ewc": lambda: methods.online_ewc(strength=1.0, **SMALL),
+  "rehearsal_free": lambda: methods.rehearsal_free(anchor="ewc", features=0.01, site="head:in", **LONG),
+  "si": lambda: methods.si(strength=0.1, **SMALL),
+  "spectral_regularization": lambda: methods.spectral_regularization(weight=1e-3, **SMALL),
+  "tag": lambda: methods.tag(tasks=2, learning_rate=0.002, epochs=6, batch_size=8),
+  "zeroflow": lambda: methods.zeroflow(
+    optimizer="forward_grad", where="head/.*", learning_rate=0.03, strength=0.0, epochs=20, batch_size=8
+  ),
 }
 FAST = ("er", "sequential")
 
@@ -96,6 +111,7 @@ def test_tasks_are_learned_and_only_seen_classes_compete(name):
 
 @each()
 def test_same_key_same_bits_and_the_callers_model_is_untouched(name):
+  whole(name)
   model = FN.init(jax.random.key(0))
   before, folds = jax.tree.map(np.array, model.params), _fold_chunk._cache_size()
   size = _run_chunk._cache_size()

@@ -36,7 +36,6 @@ ROWS = (
     "reparam memory guards",
     arxiv="2406.16257",
     factories="s3t",
-    experiment="experiments.serve.run",
   ),
   _paper(
     11,
@@ -79,9 +78,6 @@ ROWS = (
     "De Min",
     2024,
     "losses amortized data metrics attacks",
-    arxiv="2407.12069",
-    factories="meta_unlearn",
-    experiment="experiments.classify.run",
   ),
   _paper(
     16,
@@ -93,17 +89,7 @@ ROWS = (
     factories="concept_poison",
     experiment="experiments.classify.run",
   ),
-  _paper(
-    18,
-    "Worst-case forget set",
-    "Challenging Forgets",
-    "Fan",
-    2024,
-    "updates data metrics",
-    arxiv="2403.07362",
-    factories="data.worst_case",
-    experiment="experiments.classify.run",
-  ),
+  _paper(18, "Worst-case forget set", "Challenging Forgets", "Fan", 2024, "combine updates data metrics"),
   _paper(
     24,
     "L-CODEC / L-FOCI",
@@ -152,7 +138,6 @@ ROWS = (
     source="reconstructed",
     arxiv="2304.13169",
     factories="safe",
-    experiment="experiments.serve.run",
   ),
   _paper(
     44,
@@ -173,7 +158,6 @@ ROWS = (
     "losses updates reparam memory data metrics attacks",
     source="as remembered",
     arxiv="2406.09831",
-    factories="fed_avg",
   ),
   _paper(
     63,
@@ -184,7 +168,6 @@ ROWS = (
     "losses reparam memory metrics",
     arxiv="2203.12817",
     factories="clpu",
-    experiment="experiments.serve.run",
   ),
   _paper(
     70,

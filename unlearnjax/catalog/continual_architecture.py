@@ -100,7 +100,15 @@ ROWS = (
     "losses reparam data",
     source="second-hand",
   ),
-  _paper(121, "HNET", "Continual learning with hypernetworks", "von Oswald", 2020, "losses updates reparam amortized"),
+  _paper(
+    121,
+    "HNET",
+    "Continual learning with hypernetworks",
+    "von Oswald",
+    2020,
+    "losses updates reparam",
+    factories="hypernetwork",
+  ),
   _paper(
     127,
     "Fwd-Prompt",

@@ -21,9 +21,10 @@ ROWS = (
     "A Closer Look at Rehearsal-Free Continual Learning",
     "Smith",
     2023,
-    "losses reparam curvature metrics",
+    "losses curvature",
     source="second-hand",
     arxiv="2203.17269",
+    factories="rehearsal_free",
   ),
   _paper(
     55,
@@ -40,11 +41,12 @@ ROWS = (
     "Momentum-based Weight Interpolation of Strong Zero-Shot Models for Continual Learning",
     "Stojanovski",
     2022,
-    "reparam guards",
+    "guards",
     source="second-hand",
     arxiv="2211.03186",
+    factories="mcl",
   ),
-  _paper(62, "LwF", "Learning without Forgetting", "Li", 2016, "losses reparam memory data"),
+  _paper(62, "LwF", "Learning without Forgetting", "Li", 2016, "losses", factories="lwf"),
   _paper(
     66,
     "NTK overlap + PCA-OGD",
@@ -54,7 +56,13 @@ ROWS = (
     "combine memory curvature metrics",
   ),
   _paper(
-    68, "TAG", "TAG: Task-based Accumulated Gradients for Lifelong learning", "Malviya", 2022, "updates memory data"
+    68,
+    "TAG",
+    "TAG: Task-based Accumulated Gradients for Lifelong learning",
+    "Malviya",
+    2022,
+    "updates",
+    factories="tag",
   ),
   _paper(
     82,
@@ -79,7 +87,8 @@ ROWS = (
     "ZeroFlow: Overcoming Catastrophic Forgetting is Easier than You Think",
     "Feng",
     2025,
-    "updates reparam metrics",
+    "losses updates reparam",
+    factories="zeroflow",
   ),
   _paper(
     119,
@@ -115,9 +124,10 @@ ROWS = (
     "Learning Continually by Spectral Regularization",
     "Lewandowski",
     2024,
-    "losses curvature data metrics",
+    "losses updates",
     source="second-hand",
     arxiv="2406.06811",
+    factories="spectral_regularization",
   ),
   _paper(
     136,

@@ -58,7 +58,7 @@ from unlearnjax.curvature.products import ggn_vp, hvp, jacobian_tvp, jacobian_vp
 from unlearnjax.curvature.residual import newton_residual
 from unlearnjax.curvature.rows import microbatches, per_example_gradients, sum_over_rows
 from unlearnjax.curvature.select import largest, top_saliency
-from unlearnjax.curvature.sensitivity import output_sensitivity
+from unlearnjax.curvature.sensitivity import output_sensitivity, synaptic_importance
 from unlearnjax.curvature.spectrum import Eigs, hessian_diag, hessian_trace, top_eigs
 from unlearnjax.curvature.tangent import logit_jacobian, ntk, ntk_gram, ntk_vp, ridge_displacement
 from unlearnjax.kernels import layer_moments
@@ -126,6 +126,7 @@ __all__ = [
   "sum_over_rows",
   "to_correlation",
   "top_eigs",
+  "synaptic_importance",
   "top_saliency",
   "total_forgetting",
   "unfold",

@@ -1,4 +1,4 @@
-"""How sensitive a model's outputs are to each weight, without labels."""
+"""How much each weight matters: to the outputs, and to the decrease of a loss."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from unlearnjax.core import check
-from unlearnjax.core.types import ModelFn, Statistic
+from unlearnjax.core.types import ArrayTree, ModelFn, Params, Statistic
 from unlearnjax.curvature.rows import sum_over_rows, zeros_f32
 
 
@@ -50,3 +50,25 @@ def output_sensitivity(fn: ModelFn, *, microbatch: int = 16) -> Statistic:
     return jax.tree.map(lambda t: t / jnp.maximum(acc["count"], 1), acc["total"])
 
   return Statistic(init, update, finish, backward=1)
+
+
+def synaptic_importance(path: ArrayTree, start: Params, end: Params, damping: float) -> ArrayTree:
+  """max(w / ((end - start)^2 + damping), 0): a path integral per squared distance travelled (arXiv:1703.04200).
+
+  Args:
+    path: w, from `updates.path_integral`.
+    start: weights before the task.
+    end: weights after it.
+    damping: xi > 0.
+
+  Example:
+    >>> synaptic_importance(jnp.array([2.0, -1.0]), jnp.zeros(2), jnp.array([1.0, 0.0]), 1.0).tolist()
+    [1.0, 0.0]
+  """
+  check.positive("damping", damping)
+
+  def leaf(w, a, b):
+    travelled = b.astype(w.dtype) - a.astype(w.dtype)
+    return jnp.maximum(w / (jnp.square(travelled) + damping), 0)
+
+  return jax.tree.map(leaf, path, start, end)

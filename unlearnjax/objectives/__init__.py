@@ -32,7 +32,7 @@ from unlearnjax.objectives.oneshot import error_maximizing_noise, lipschitz
 from unlearnjax.objectives.perturbed import perturbed
 from unlearnjax.objectives.preference import flat, idk_dpo, npo, simnpo
 from unlearnjax.objectives.prototype import class_gaussian, prototype, surrogate_distill
-from unlearnjax.objectives.row_weighted import row_weighted
+from unlearnjax.objectives.retention import feature_distill, one_vs_all, retained
 from unlearnjax.objectives.supervised import cross_entropy, random_label, random_labels, supervised, uncertain
 from unlearnjax.objectives.tokens import answer, answer_batch, reference_logp, row_logp, scored, token_mean
 
@@ -55,6 +55,7 @@ __all__ = [
   "eval_view",
   "extraction",
   "feature_vae",
+  "feature_distill",
   "fgsm",
   "flat",
   "forward",
@@ -69,6 +70,7 @@ __all__ = [
   "negated",
   "nll",
   "npo",
+  "one_vs_all",
   "penalty",
   "per_row",
   "per_task",
@@ -81,7 +83,7 @@ __all__ = [
   "rmu",
   "row_logp",
   "satimp",
-  "row_weighted",
+  "retained",
   "scaled",
   "scored",
   "shadow_class",

@@ -17,12 +17,16 @@ from unlearnjax.reparam.bound import joined, read, refuse_twice
 
 
 class Hypernet(NamedTuple):
-  """A `Reparam` whose weights depend on the task: `generate(phi, task, refs) -> params`, `tasks` how many there are."""
+  """A `Reparam` whose weights depend on the task: `generate(phi, task, refs) -> params`.
+
+  `tasks` is how many there are room for, `refs[ref]` the target whose shapes are written.
+  """
 
   init: Callable[[Array, Params], tuple[Params, Refs]]
   bind: Callable[[ModelFn], ModelFn]
   generate: Callable[[Params, Array, Refs], Params]
   tasks: int
+  ref: str
   merge: None = None
 
 
@@ -107,7 +111,7 @@ def hypernet(
     refuse_twice(fn, ref)
     return HypernetFn(fn, generate, init, ref, tasks)
 
-  return Hypernet(init, bind, generate, tasks)
+  return Hypernet(init, bind, generate, tasks, ref)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +127,8 @@ class HypernetFn:
   def __call__(self, params: Params, inputs: Mapping[str, Array], *, refs: Refs = EMPTY, **rest: Any) -> Outputs:
     if "task" not in inputs:
       raise ValueError(f"a hypernetwork needs inputs['task'], or at_task; found {sorted(inputs)}")
-    inputs = dict(inputs)
-    task = jnp.asarray(inputs.pop("task"))
-    run = lambda t: self.fn(self.generate(params, t, refs), inputs, refs=refs, **rest)
+    task = jnp.asarray(inputs["task"])
+    run = lambda t: self.fn(self.generate(params, t, refs), {**inputs, "task": t}, refs=refs, **rest)
     if task.ndim == 0:
       return run(task)
     if rest.get("train") and jax.tree.leaves(rest.get("state", ())):

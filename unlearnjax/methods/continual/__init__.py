@@ -9,7 +9,18 @@ MODULES = {
   name: name
   for name in (
     "er",
+    "ewc",
+    "hypernetwork",
+    "lwf",
+    "mas",
+    "mcl",
+    "online_ewc",
+    "rehearsal_free",
     "sequential",
+    "si",
+    "spectral_regularization",
+    "tag",
+    "zeroflow",
   )
 }
 """Factory name -> module of this package."""
