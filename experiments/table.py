@@ -70,6 +70,7 @@ def fill(
   *,
   module: str | None = None,
   shown: Sequence[str] | None = None,
+  sections: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, str]] | None = None,
 ) -> None:
   """Makes every row that does not stand yet, then `results.json`, the plots and `report.html`.
 
@@ -83,6 +84,7 @@ def fill(
     make_row: (name, seed) -> numbers.
     module: what the command line names; `experiments.<bench>.run` by default.
     shown: columns of the table on the console.
+    sections: (rows) -> further parts of the report, HTML by title.
 
   Raises:
     ValueError: the directory holds another configuration.
@@ -95,9 +97,12 @@ def fill(
   claim(out, config.describe())
   columns = [c for c in about.columns if (c.name in shown if shown else c.name != "gradient_evaluations")]
   table = report.LiveTable(columns, names)
-  write = lambda histograms: save(
-    out, bench, config.describe(), finished_rows(out, list(names)), about, histograms, module=module
-  )
+
+  def write(histograms):
+    rows = finished_rows(out, list(names))
+    parts = sections(rows) if sections is not None and histograms is not None else None
+    save(out, bench, config.describe(), rows, about, histograms, module=module, sections=parts)
+
   for name in names:
     for seed in seeds():
       table.add(kept_row(out, name, hypers.get(name), seed, functools.partial(make_row, name, seed)))

@@ -62,6 +62,7 @@ from unlearnjax.core import zip_roles as zip_roles
 __version__ = "0.1.0"
 
 _PACKAGES = (
+  "amortized",
   "attacks",
   "catalog",
   "checkpoint",

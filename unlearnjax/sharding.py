@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from unlearnjax.core.types import Array, ArrayTree
@@ -48,9 +50,18 @@ def place(tree: ArrayTree, on: Mesh | None) -> ArrayTree:
     sharding = getattr(x, "sharding", None)
     if isinstance(sharding, NamedSharding) and sharding.mesh == on:
       return x
-    return jax.device_put(x, NamedSharding(on, PartitionSpec()))
+    return put(x, NamedSharding(on, PartitionSpec()))
 
   return jax.tree.map(leaf, tree)
+
+
+def put(x: Array, sharding: NamedSharding) -> Array:
+  """`jax.device_put`, also onto a mesh of several processes: each lays out its part of the same host array."""
+  if sharding.is_fully_addressable:
+    return jax.device_put(x, sharding)
+  if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    return jax.random.wrap_key_data(put(jax.random.key_data(x), sharding), impl=jax.random.key_impl(x))
+  return jax.device_put(np.asarray(x), sharding)
 
 
 def split_batch(batch: ArrayTree, on: Mesh | None, axes: tuple[str, ...], lead: int = 0) -> ArrayTree:
@@ -141,7 +152,7 @@ def shard_params(params: ArrayTree, on: Mesh, axes: ArrayTree, rules: Rules = FS
     >>> tuple(params["blocks"]["mlp"]["up"]["kernel"].sharding.spec)
     (None, 'data', None)
   """
-  return jax.device_put(params, shardings(axes, params, on, rules))
+  return jax.tree.map(put, params, shardings(axes, params, on, rules))
 
 
 def constrain(x: Array, axes: tuple[str | None, ...], on: Mesh, rules: Rules) -> Array:

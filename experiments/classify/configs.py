@@ -23,7 +23,7 @@ class Config:
 
   Attributes:
     dataset: name for `uj.data.load`.
-    forget: `class:3`, `class:1,2`, `random:0.1`, `ids:...`.
+    forget: `class:3`, `class:1,2`, `random:0.1`, `ids:...`, `worst:0.1` (hardest for the seed's model), `easy:0.1`.
     model: name for `uj.models.make`.
     model_options: its options.
     train_size, test_size: class-balanced subsets; None takes all.

@@ -40,6 +40,7 @@ DIGITS: Mapping[str, Hyper] = {
   "fisher_forgetting": {"alpha": 1e-6},
   "certified_removal": {"sigma": 1.0, "l2": 1e-3, "iterations": 60, "solver_iterations": 100},
   "noisy_gd": {"noise": 0.02, "l2": 0.02, "radius": 2.0, "learning_rate": 0.39, "steps": 600, "forget_steps": 300},
+  "meta_unlearn": {"width": 64, "adam": 1e-3, "epochs": 3, "people": 5, "rows_per_person": 8},
   "ntk_scrubbing": {},
   "slug": {},
   "jit_lipschitz": {"rate": 2e-4},
@@ -118,11 +119,12 @@ _DIGITS_RANDOM: Mapping[str, Hyper] = {
   "pgu": {"rate": 0.05, "epochs": 2},
   "boundary_shrink": {"rate": 1e-3, "epochs": 1},
 }
+_SETS_OF_ROWS = ("random", "ids", "worst", "easy")
 _SETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "olivetti")
 TUNED: Mapping[tuple[str, str], Mapping[str, Hyper]] = {
-  **{("digits", kind): _DIGITS_RANDOM for kind in ("random", "ids")},
+  **{("digits", kind): _DIGITS_RANDOM for kind in _SETS_OF_ROWS},
   **{(name, "class"): _CONVNET_CLASS for name in _SETS},
-  **{(name, kind): _CONVNET_RANDOM for name in _SETS for kind in ("random", "ids")},
+  **{(name, kind): _CONVNET_RANDOM for name in _SETS for kind in _SETS_OF_ROWS},
 }
 """What differs by data set and kind of request. The ConvNet's were chosen on Fashion-MNIST and are used as they are on
 other sets."""

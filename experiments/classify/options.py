@@ -12,7 +12,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("out", None, "Output directory; the same command in it resumes. runs/<job> by default.")
 flags.DEFINE_string("config", None, "A configuration of configs.py; by default that of --dataset.")
 flags.DEFINE_string("dataset", None, "Data set: digits, mnist, fashion_mnist, cifar10, cifar100, olivetti.")
-flags.DEFINE_string("forget", None, "What to forget: class:3, class:1,2, random:0.1, ids:FILE.")
+flags.DEFINE_string("forget", None, "What to forget: class:3, class:1,2, random:0.1, ids:FILE, worst:0.1, easy:0.1.")
 flags.DEFINE_string("model", None, "Architecture: mlp, convnet, resnet8, resnet18, vit, ...")
 flags.DEFINE_string("methods", None, "'all', or names separated by commas.")
 flags.DEFINE_integer("epochs", None, "Epochs of the original and of the oracle.", lower_bound=1)

@@ -109,7 +109,8 @@ def unlearned(setting: Setting, name: str, hyper: Hyper, seed: int, run: uj.Run)
   method, original = setting.method(name, digest(hyper)), setting.originals[seed]
   key, start = setting.key(seed, name), None
   if uj.core.bound(method, original.fn).learn is not None:  # the stage before any request is not part of its cost
-    task = uj.Task("all", 0, setting.data.train)
+    # methods that must see strangers while they prepare get a quarter of the test set, labels and all
+    task = uj.Task("all", 0, setting.data.train, setting.data.test[::4])
     prepared = next(uj.learn(method, original, [task], key=key, run=run.apart(*run.path)))
     start = (prepared.state, prepared.refs)
   result = uj.forget(method, original, setting.request(seed), key=key, run=run, start=start)

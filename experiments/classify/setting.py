@@ -18,6 +18,9 @@ from unlearnjax.auditing import Predictions, predict
 from unlearnjax.core.tree import fold_name
 from unlearnjax.report import write_text
 
+SELECTED = ("worst", "easy")
+"""Requests that a model selects: `worst:0.1`, `easy:0.1`."""
+
 
 @dataclasses.dataclass(eq=False)
 class Setting:
@@ -54,13 +57,25 @@ class Setting:
   def validate(self) -> None:
     """Raises ValueError for data, a model or a request that cannot work; nothing is trained or written."""
     _ = self.fn
+    kind, _, size = self.config.forget.partition(":")
+    if kind in SELECTED:  # as large as a random request, but chosen by a model that is yet to train
+      uj.data.parse_forget(self.data, f"random:{size}")
+      return
     for seed in self.seeds:
       self.request(seed)
 
   @functools.cache  # noqa: B019 - a setting lives as long as the process
   def request(self, seed: int) -> uj.ForgetRequest:
-    """The forget request of a seed: random sets differ by seed, classes do not."""
-    request = uj.data.parse_forget(self.data, self.config.forget, seed=seed)
+    """The forget request of a seed: random sets differ by seed, classes do not, the hardest and easiest sets are
+    selected with the original of the seed."""
+    kind, _, size = self.config.forget.partition(":")
+    if kind in SELECTED:
+      request = uj.data.worst_case(
+        self.originals[seed], self.data, float(size), key=self.key(seed, kind), easiest=kind == "easy",
+        batch_size=self.config.batch_size, run=self.run.apart(f"seed{seed}", kind),
+      )  # fmt: skip
+    else:
+      request = uj.data.parse_forget(self.data, self.config.forget, seed=seed)
     if self.config.surrogate:
       size = min(max(4 * len(request.forget), 2000), 5000)
       extra = uj.data.surrogate(self.data, self.config.surrogate, size, seed=seed)

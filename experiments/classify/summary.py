@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from experiments.classify.configs import Config
@@ -79,10 +80,12 @@ def save(
   histograms: dict[str, Any] | None,
   *,
   module: str | None = None,
+  sections: Mapping[str, str] | None = None,
 ) -> None:
   """Writes `results.json` and, unless `histograms` is None, the plots and `report.html`.
 
-  A file that holds the same rows is left alone: it says which command and which revision made them.
+  `sections` are further parts of the page. A file that holds the same rows is left alone: it says which command and
+  which revision made them.
   """
   results = _standing(out / "results.json")
   if results is None or (results.rows, results.spec) != (rows, about):
@@ -90,7 +93,8 @@ def save(
     results = report.write_results(out / "results.json", bench, described, rows, spec=about, command=command)
   if histograms is not None:
     order = dict.fromkeys(row["method"] for row in rows)
-    report.write_report(out, results, {name: histograms[name] for name in order if name in histograms})
+    shown = {name: histograms[name] for name in order if name in histograms}
+    report.write_report(out, results, shown, sections or {})
 
 
 def _standing(path: pathlib.Path) -> report.Results | None:

@@ -23,7 +23,7 @@ from unlearnjax.losses.tokens import drop_last, reduce_token_mean, scored_mask, 
 from unlearnjax.metrics import inputs
 from unlearnjax.metrics.answers import normalized_logp
 from unlearnjax.objectives.bind import eval_view
-from unlearnjax.objectives.cached import per_row
+from unlearnjax.objectives.cached import capacity, per_row
 from unlearnjax.objectives.tokens import answer
 
 
@@ -144,7 +144,8 @@ def gradient_norm(
   check.positive("order", order)
   check.positive("skip_last", skip_last, zero=True)
   source = as_examples(source)
-  return np.asarray(fold(_norms(float(order), skip_last, len(source)), model, source, run, name="gradient_norm"))
+  norms = _norms(float(order), skip_last, capacity(len(source)))
+  return np.asarray(fold(norms, model, source, run, name="gradient_norm"))[: len(source)]
 
 
 @functools.lru_cache(maxsize=16)

@@ -8,6 +8,7 @@ from unlearnjax.catalog.row import rows_of
 
 _baseline = functools.partial(rows_of("classification"), None, experiment="experiments.classify.run")
 _continual = functools.partial(rows_of("continual_core"), None)
+_language = functools.partial(rows_of("language"), None)
 
 ROWS = (
   _baseline("Retrain", "Training again without the forget set", "", None, "data", factories="retrain"),
@@ -53,6 +54,28 @@ ROWS = (
   _continual(
     "ER", "Experience replay from a reservoir", "Chaudhry", 2019, "memory", arxiv="1902.10486", factories="er"
   ),
+  _language(
+    "GA (language)", "Gradient ascent on answers", "", None, "losses", factories="methods.language.gradient_ascent"
+  ),
+  _language("GradDiff", "Ascent on forgotten, descent on retained answers", "", None, "losses", factories="grad_diff"),
+  _language("KL-min", "Ascent while retained predictions stay", "", None, "losses", factories="kl_min"),
+  _language("IDK", "Refusals in the place of answers", "Maini", 2024, "losses data", factories="idk"),
+  _language("DPO / AltPO", "Preferring other answers", "", 2024, "losses data", factories="idk_dpo"),
+  _language(
+    "LLMU", "Large Language Model Unlearning", "Yao", 2023, "losses data", arxiv="2310.10683", factories="llmu"
+  ),
+  _language(
+    "UNDIAL", "Self-distillation with adjusted logits", "Dong", 2024, "losses", arxiv="2402.10052", factories="undial"
+  ),
+  _language("CE-U", "Cross entropy unlearning", "Yang", 2025, "losses", arxiv="2503.01224", factories="ceu"),
+  _language("WGA", "Weighted gradient ascent", "Wang", 2025, "losses", arxiv="2502.19301", factories="wga"),
+  _language(
+    "SatImp", "Saturation and importance of tokens", "Yang", 2025, "losses", arxiv="2505.11953", factories="satimp"
+  ),
+  _language(
+    "PDU", "Constrained entropic unlearning", "Entesari", 2025, "losses combine", arxiv="2506.05314", factories="pdu"
+  ),
+  _language("RMU", "Representation misdirection", "Li", 2024, "losses updates", arxiv="2403.03218", factories="rmu"),
   _continual(
     "EWC", "Elastic weight consolidation", "Kirkpatrick", 2016, "losses curvature", arxiv="1612.00796", factories="ewc"
   ),

@@ -36,6 +36,7 @@ ROWS = (
     "reparam memory guards",
     arxiv="2406.16257",
     factories="s3t",
+    experiment="experiments.serve.run",
   ),
   _paper(
     11,
@@ -78,6 +79,9 @@ ROWS = (
     "De Min",
     2024,
     "losses amortized data metrics attacks",
+    arxiv="2407.12069",
+    factories="meta_unlearn",
+    experiment="experiments.classify.run",
   ),
   _paper(
     16,
@@ -89,7 +93,17 @@ ROWS = (
     factories="concept_poison",
     experiment="experiments.classify.run",
   ),
-  _paper(18, "Worst-case forget set", "Challenging Forgets", "Fan", 2024, "combine updates data metrics"),
+  _paper(
+    18,
+    "Worst-case forget set",
+    "Challenging Forgets",
+    "Fan",
+    2024,
+    "updates data metrics",
+    arxiv="2403.07362",
+    factories="data.worst_case",
+    experiment="experiments.classify.run",
+  ),
   _paper(
     24,
     "L-CODEC / L-FOCI",
@@ -138,6 +152,7 @@ ROWS = (
     source="reconstructed",
     arxiv="2304.13169",
     factories="safe",
+    experiment="experiments.serve.run",
   ),
   _paper(
     44,
@@ -158,6 +173,7 @@ ROWS = (
     "losses updates reparam memory data metrics attacks",
     source="as remembered",
     arxiv="2406.09831",
+    factories="fed_avg",
   ),
   _paper(
     63,
@@ -168,6 +184,7 @@ ROWS = (
     "losses reparam memory metrics",
     arxiv="2203.12817",
     factories="clpu",
+    experiment="experiments.serve.run",
   ),
   _paper(
     70,

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from unlearnjax.core.source import Examples
 from unlearnjax.core.types import INPUT_KEYS, Array, Batch, RoleBatch
+from unlearnjax.sharding import put
 
 Layout = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 """For each role, its columns and the table each one reads: hashable, so that it can be static under jit."""
@@ -54,7 +55,7 @@ def _resident(array: np.ndarray, capacity: int | None, mesh: Mesh | None) -> Arr
     raise TypeError(f"columns must be numeric to be put on a device, got dtype {array.dtype}")
   padded = np.pad(array, [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1))
   padded = padded.astype(jax.dtypes.canonicalize_dtype(padded.dtype), copy=False)
-  placed = jnp.asarray(padded) if mesh is None else jax.device_put(padded, NamedSharding(mesh, PartitionSpec()))
+  placed = jnp.asarray(padded) if mesh is None else put(padded, NamedSharding(mesh, PartitionSpec()))
   array.flags.writeable = False
   _RESIDENT[key] = (weakref.ref(array, lambda _: _RESIDENT.pop(key, None)), placed)
   return placed

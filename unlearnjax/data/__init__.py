@@ -32,6 +32,7 @@ from unlearnjax.data.stream_blurs import blurry, task_free
 from unlearnjax.data.stream_inputs import permuted, rotate, rotated
 from unlearnjax.data.streams import TaskStream, class_incremental, domain_incremental, split, task_incremental
 from unlearnjax.data.surrogate import surrogate
+from unlearnjax.data.worst import worst_case
 
 __all__ = [
   "NAMES",
@@ -71,4 +72,5 @@ __all__ = [
   "task_free",
   "task_incremental",
   "validate",
+  "worst_case",
 ]

@@ -1,7 +1,7 @@
 """Methods: papers as compositions, one factory a file, with the paper's defaults.
 
 A factory is imported when it is first used, so that `import unlearnjax.methods` stays light. `names()` lists what is
-there.
+there. Those on language models are `methods.language.<name>` as well, which tells two methods of one name apart.
 
 Example:
   >>> from unlearnjax import methods
@@ -21,15 +21,17 @@ from unlearnjax.core import check
 from unlearnjax.methods.classification import MODULES as _CLASSIFICATION
 from unlearnjax.methods.continual import MODULES as _CONTINUAL
 from unlearnjax.methods.exact import MODULES as _EXACT
+from unlearnjax.methods.language import MODULES as _LANGUAGE
 
-_GROUPS = {"classification": _CLASSIFICATION, "continual": _CONTINUAL, "exact": _EXACT}
-_MODULES = {
-  name: f"unlearnjax.methods.{group}.{module}" for group, modules in _GROUPS.items() for name, module in modules.items()
-}
+_GROUPS = {"classification": _CLASSIFICATION, "continual": _CONTINUAL, "exact": _EXACT, "language": _LANGUAGE}
+_MODULES: dict[str, str] = {}
+for _group, _modules in _GROUPS.items():  # a name that two groups share means the earlier one's
+  for _name, _module in _modules.items():
+    _MODULES.setdefault(_name, f"unlearnjax.methods.{_group}.{_module}")
 
 
 def names(group: str | None = None) -> tuple[str, ...]:
-  """The factories that there are, sorted; all of them, or those of "classification", "continual" or "exact".
+  """The factories that there are, sorted: all, or those of one group, such as "continual" or "language".
 
   Example:
     >>> "er" in names("continual"), "er" in names("classification")

@@ -35,6 +35,7 @@ from unlearnjax.metrics.memorization import (
 )
 from unlearnjax.metrics.overlap import knowledge_memorization, rouge, squad_f1, verbatim_memorization
 from unlearnjax.metrics.privacy import noise_multiplier, noisy_gd_rdp, rdp_epsilon, removal_epsilon
+from unlearnjax.metrics.ranking import mean_average_precision
 from unlearnjax.metrics.regression import mean_absolute_error, mean_squared_error
 from unlearnjax.metrics.relearn import anamnesis_index, steps_to
 from unlearnjax.metrics.truth import (
@@ -89,6 +90,7 @@ __all__ = [
   "layer_distance",
   "learning_accuracy",
   "mean_absolute_error",
+  "mean_average_precision",
   "mean_ci",
   "mean_squared_error",
   "membership_entropy",

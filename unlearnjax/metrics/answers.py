@@ -13,7 +13,7 @@ from unlearnjax import losses
 from unlearnjax.core import Model, Run, Statistic, as_examples, check, fold
 from unlearnjax.core.types import Array
 from unlearnjax.objectives.bind import eval_view
-from unlearnjax.objectives.cached import per_row
+from unlearnjax.objectives.cached import capacity, per_row
 from unlearnjax.objectives.tokens import answer, answer_batch
 
 MIN_VARIANCE = 1e-6
@@ -63,8 +63,8 @@ def answer_scores(model: Model, source: Any, run: Run | None = None, *, answers:
   """
   source = as_examples(source)
   width = source.columns[f"{answers}_tokens" if answers else "tokens"].shape[1] - 1
-  found = fold(_scores(answers, len(source), width), model, source, run, name="answers")
-  return AnswerScores(*(np.asarray(x) for x in found))
+  found = fold(_scores(answers, capacity(len(source)), width), model, source, run, name="answers")
+  return AnswerScores(*(np.asarray(x)[: len(source)] for x in found))
 
 
 @functools.lru_cache(maxsize=64)

@@ -33,6 +33,7 @@ from unlearnjax.objectives.perturbed import perturbed
 from unlearnjax.objectives.preference import flat, idk_dpo, npo, simnpo
 from unlearnjax.objectives.prototype import class_gaussian, prototype, surrogate_distill
 from unlearnjax.objectives.retention import feature_distill, one_vs_all, retained
+from unlearnjax.objectives.row_weighted import row_weighted
 from unlearnjax.objectives.supervised import cross_entropy, random_label, random_labels, supervised, uncertain
 from unlearnjax.objectives.tokens import answer, answer_batch, reference_logp, row_logp, scored, token_mean
 
@@ -54,8 +55,8 @@ __all__ = [
   "error_maximizing_noise",
   "eval_view",
   "extraction",
-  "feature_vae",
   "feature_distill",
+  "feature_vae",
   "fgsm",
   "flat",
   "forward",
@@ -80,10 +81,11 @@ __all__ = [
   "random_labels",
   "random_tokens",
   "reference_logp",
+  "retained",
   "rmu",
   "row_logp",
+  "row_weighted",
   "satimp",
-  "retained",
   "scaled",
   "scored",
   "shadow_class",

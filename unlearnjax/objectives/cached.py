@@ -24,7 +24,7 @@ def per_row(score: Callable[[Model, RoleBatch], ArrayTree], example: ArrayTree, 
   Args:
     score: `(model, role batch of B rows) -> tree of [B, ...]`.
     example: a tree of `jax.ShapeDtypeStruct`, or arrays, of the result for one row.
-    rows: rows of the source.
+    rows: rows of the source, or more.
 
   Returns:
     a Statistic whose result is a tree of [rows, ...].
@@ -71,13 +71,23 @@ def with_reference(
     [-2.7726, -2.7726, -2.7726]
   """
   source = as_examples(source)
-  found = fold(_logp_of(answers, len(source)), model, source, run, name="reference")
+  found = fold(_logp_of(answers, len(source.columns["id"])), model, source, run, name="reference")[: len(source)]
   return source.replace(**{f"{answers}_{column}" if answers else column: np.asarray(found)})
+
+
+def capacity(rows: int) -> int:
+  """The power of two from `rows` on: sources of nearby sizes then share a compilation.
+
+  Example:
+    >>> capacity(1), capacity(5), capacity(8)
+    (1, 8, 8)
+  """
+  return 1 << max(rows - 1, 0).bit_length()
 
 
 @functools.lru_cache(maxsize=64)
 def _logp_of(answers: str, rows: int) -> Statistic:
-  """One value for all calls of a size, so that they share a compilation."""
+  """One value for all requests over a table, so that they share a compilation."""
 
   def score(model, batch):
     batch = answer_batch(batch, answers)

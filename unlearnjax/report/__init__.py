@@ -19,7 +19,7 @@ from unlearnjax.info import versions
 from unlearnjax.report.compare import Choice, choose, deviations, ranked
 from unlearnjax.report.live import LiveTable
 from unlearnjax.report.markdown import results_markdown
-from unlearnjax.report.page import command_line, html_page, write_report
+from unlearnjax.report.page import command_line, figure, html_page, write_report
 from unlearnjax.report.plots import figures
 from unlearnjax.report.results import Results, git_commit, read_results, summarize, to_json, write_results, write_text
 from unlearnjax.report.spec import Column, Spec, direction, interval, number
@@ -36,6 +36,7 @@ __all__ = [
   "command_line",
   "deviations",
   "direction",
+  "figure",
   "figures",
   "git_commit",
   "html_page",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from unlearnjax.core.types import EMPTY
 from unlearnjax.report.compare import Choice, choose, ranked
 from unlearnjax.report.plots import figures
 from unlearnjax.report.results import Results, failures, write_text
@@ -40,6 +41,7 @@ def write_report(
   directory: str | os.PathLike,
   results: Results,
   histograms: Mapping[str, Mapping[str, Any]] | None = None,
+  sections: Mapping[str, str] = EMPTY,
 ) -> pathlib.Path:
   """Writes `report.html` and its plots as PNG files.
 
@@ -47,6 +49,7 @@ def write_report(
     directory: where to write; it is made if need be.
     results: from `write_results` or `read_results`.
     histograms: `{method: {"forget" | "retain" | "test": f[n]}}`, probabilities of the true class in [0, 1].
+    sections: further parts of the page before its legend: HTML by title.
 
   Returns:
     the path of the page.
@@ -70,17 +73,18 @@ def write_report(
   for name, png in plots.items():
     (directory / f"{name}.png").write_bytes(png)
   path = directory / "report.html"
-  write_text(path, html_page(results, choice, plots))
+  write_text(path, html_page(results, choice, plots, sections))
   return path
 
 
-def html_page(results: Results, choice: Choice, plots: Mapping[str, bytes]) -> str:
-  """The page as text; every string that came from outside is escaped."""
+def html_page(results: Results, choice: Choice, plots: Mapping[str, bytes], sections: Mapping[str, str] = EMPTY) -> str:
+  """The page as text; every string that came from outside is escaped, `sections` are taken as they are."""
   spec = results.spec
-  sections = [
+  parts = [
     _answer(results, choice),
     _section("Results", _table(results, choice) + _failures(results)),
     *(_plot(name, png, spec.reference) for name, png in plots.items()),
+    *(_section(title, body) for title, body in sections.items()),
     _section("How to read", _legend(results)),
     _section("How it was made", _provenance(results)),
   ]
@@ -95,7 +99,7 @@ def html_page(results: Results, choice: Choice, plots: Mapping[str, bytes]) -> s
 <body>
 <main>
 <header><p class="bench">{escape(results.bench)}</p><h1>{escape(spec.title)}</h1></header>
-{"".join(sections)}
+{"".join(parts)}
 </main>
 <script>{SCRIPT}</script>
 </body>
@@ -220,11 +224,15 @@ def _failures(results: Results) -> str:
 
 def _plot(name: str, png: bytes, reference: str | None) -> str:
   title, caption = _CAPTIONS[name]
-  caption = caption.format(reference=reference or "the reference")
+  return _section(title, figure(png, title, caption.format(reference=reference or "the reference")))
+
+
+def figure(png: bytes, title: str, caption: str) -> str:
+  """A picture with its caption as HTML that needs no other file."""
   data = base64.b64encode(png).decode("ascii")
   width = round(0.65 * int.from_bytes(png[16:20], "big"))  # of the PNG header; letters get the size of the page's
   image = f"<img width='{width}' src='data:image/png;base64,{data}' alt='{escape(title)}'>"
-  return _section(title, f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
+  return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _legend(results: Results) -> str:

@@ -44,7 +44,8 @@ def serve(
     data: what the model knows before the first request, a `Source`; None: nothing.
     start: `(state, refs)` to go on from, of an earlier `uj.learn`, instead of the method's own start.
     batch: up to this many forget requests in a row are honoured as one. The stream is then read ahead.
-    audit: `(model, request) -> figures`, measured after each deletion; `serving.accuracies` by default.
+    audit: `(model, request) -> figures`, measured after each request; `serving.accuracies` by default. For one to
+      learn, `request.forget` is None and `request.retain` all that is known.
     extra: further sets of every `ForgetRequest`, such as "test".
     config: added to the configuration in the receipts, beside the factory's numbers.
     clock: seconds since 1970. It may go backwards.

@@ -21,6 +21,7 @@ from unlearnjax.core import (
 )
 from unlearnjax.core.tree import unshared
 from unlearnjax.core.types import Refs
+from unlearnjax.methods.parts import everything
 from unlearnjax.serving.archive import DONE, Archive
 from unlearnjax.serving.faults import reach
 from unlearnjax.serving.holdings import Holdings
@@ -303,8 +304,8 @@ class Service:
         request = forget_request(self.holdings, ids, intent["about"], self._extra)
         state, refs = self._verbs.forget(state, self.refs, request, work)
       state, refs = jax.block_until_ready((state, dict(refs)))
-    if intent["kind"] == "learn":
-      return state, refs, {}
+    if intent["kind"] == "learn":  # measured in the same way
+      request = ForgetRequest(None, everything(task), reason=intent["about"], extra=self._extra)
     figures = self._audit(self._verbs.model(state, refs), request)
     return state, refs, {k: float(v) for k, v in figures.items() if np.isfinite(v)}
 

@@ -25,6 +25,7 @@ MODULES = {
     "jit_lipschitz",
     "l1_sparse",
     "laf",
+    "meta_unlearn",
     "neg_grad",
     "neg_grad_plus",
     "ntk_scrubbing",

@@ -5,5 +5,5 @@
 
 from __future__ import annotations
 
-MODULES = {name: name for name in ("certified_removal", "clpu", "from_scratch", "noisy_gd", "s3t", "safe")}
+MODULES = {name: name for name in ("certified_removal", "clpu", "fed_avg", "from_scratch", "noisy_gd", "s3t", "safe")}
 """Factory name -> module of this package."""
