@@ -18,7 +18,7 @@ class ToyFn:
   def __call__(self, params, inputs, *, state=(), refs=None, rng=None, train=False, capture=(), inject=None):
     h = jnp.tanh(inputs["x"] @ params["body"]["kernel"] + params["body"]["bias"])
     h = (inject or {}).get("head:in", lambda z: z)(h)
-    hidden = {"head:in": h} if "head:in" in capture else {}
+    hidden = {site: {"head:in": h, "body:in": inputs["x"]}[site] for site in capture}
     return Outputs(h @ params["head"]["kernel"] + params["head"]["bias"], hidden, state)
 
   def init(self, key):

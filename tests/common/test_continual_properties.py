@@ -22,8 +22,20 @@ TEST = toy_data(40, seed=1, classes=4)
 SMALL = dict(tx=optax.sgd(0.1), batch_size=8, epochs=3)
 LONG = dict(tx=optax.adam(0.02), batch_size=8, epochs=20)
 NET = reparam.hypernet(2, hidden=(32, 32), task_size=8)
+PER_TASK = dict(tasks=3, memory_per_task=6, **SMALL)
+SITES = {"body/kernel": "body:in", "head/kernel": "head:in"}
 CASES = {
+  "agem": lambda: methods.agem(reference_size=10, **PER_TASK),
+  "der": lambda: methods.der(capacity=20, **SMALL),
+  "der_pp": lambda: methods.der_pp(capacity=20, **SMALL),
   "er": lambda: methods.er(capacity=20, **SMALL),
+  "gdumb": lambda: methods.gdumb(capacity=20, **{**SMALL, "epochs": 20}),
+  "gem": lambda: methods.gem(**PER_TASK),
+  "gpm": lambda: methods.gpm(sites=SITES, threshold=0.8, **SMALL),
+  "icarl": lambda: methods.icarl(capacity=20, **{**SMALL, "tx": optax.sgd(1.0)}),
+  "joint": lambda: methods.joint(**SMALL),
+  "ogd": lambda: methods.ogd(**PER_TASK),
+  "pca_ogd": lambda: methods.pca_ogd(sampled=12, **PER_TASK),
   "sequential": lambda: methods.sequential(**SMALL),
   "ewc": lambda: methods.ewc(strength=1.0, **SMALL),
   "hypernetwork": lambda: methods.hypernetwork(tasks=2, net=NET, beta=0.05, infer_task=True, **{**LONG, "epochs": 15}),
@@ -38,8 +50,9 @@ CASES = {
   "zeroflow": lambda: methods.zeroflow(
     optimizer="forward_grad", where="head/.*", learning_rate=0.03, strength=0.0, epochs=20, batch_size=8
   ),
+  "stable_sgd": lambda: methods.stable_sgd(rate=0.1, batch_size=8, epochs=3),
 }
-FAST = ("er", "sequential")
+FAST = ("er", "gem")
 
 
 def tasks():

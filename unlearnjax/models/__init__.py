@@ -33,6 +33,7 @@ _HOME = {
   "multi_head": "heads",
   "names": "registry",
   "pad_tokens": "tokens",
+  "nearest_mean": "heads",
   "replace_where": "paths",
   "seen_classes": "heads",
   "save_hf": "hf.save",

@@ -98,3 +98,46 @@ def seen_classes(fn: ModelFn, ref: str = "seen") -> ModelFn:
     [1]
   """
   return _Seen(fn, ref)
+
+
+@dataclasses.dataclass(frozen=True)
+class _NearestMean:
+  fn: ModelFn
+  site: str
+
+  def __call__(self, params, inputs, *, refs=EMPTY, capture=(), **kwargs) -> Outputs:
+    missing = {"means", "seen"} - set(refs)
+    if missing:
+      raise ValueError(f"a nearest-mean model reads refs {sorted(missing)}; found {sorted(refs)}")
+    out = self.fn(params, inputs, refs=refs, capture=tuple({*capture, self.site}), **kwargs)
+    phi = out.hidden[self.site].astype(jnp.float32)
+    phi = phi / jnp.maximum(jnp.linalg.norm(phi, axis=-1, keepdims=True), 1e-12)
+    far = jnp.linalg.norm(phi[:, None] - refs["means"], axis=-1)
+    hidden = {site: out.hidden[site] for site in capture}
+    competes = refs["seen"] & (out.logits > MASKED / 2)
+    return out.replace(logits=jnp.where(competes, -far, MASKED), hidden=hidden)
+
+  def init(self, key: Array) -> Model:
+    return self.fn.init(key).replace(fn=self)
+
+  @property
+  def sites(self):
+    return self.fn.sites
+
+
+def nearest_mean(fn: ModelFn, site: str = "head:in") -> ModelFn:
+  """Answers by the nearest class mean: logits are the negative distances of the normalised features to `refs["means"]`.
+
+  Args:
+    fn: a model with the site; its own logits only say which classes its head lets compete.
+    site: features f[B, d].
+
+  `refs["means"]` is f[C, d], rows of unit length, and `refs["seen"]`, bool[C], the classes that compete.
+
+  Example:
+    >>> fn = lambda params, inputs, **_: Outputs(jnp.zeros((1, 2)), {"head:in": inputs["x"]})
+    >>> refs = {"means": jnp.eye(2), "seen": jnp.array([True, True])}
+    >>> nearest_mean(fn)({}, {"x": jnp.array([[0.1, 3.0]])}, refs=refs).logits.argmax(-1).tolist()
+    [1]
+  """
+  return _NearestMean(fn, site)

@@ -32,12 +32,15 @@ from unlearnjax.objectives.oneshot import error_maximizing_noise, lipschitz
 from unlearnjax.objectives.perturbed import perturbed
 from unlearnjax.objectives.preference import flat, idk_dpo, npo, simnpo
 from unlearnjax.objectives.prototype import class_gaussian, prototype, surrogate_distill
+from unlearnjax.objectives.recall import answered, labels_and_old_answers
 from unlearnjax.objectives.retention import feature_distill, one_vs_all, retained
 from unlearnjax.objectives.row_weighted import row_weighted
 from unlearnjax.objectives.supervised import cross_entropy, random_label, random_labels, supervised, uncertain
 from unlearnjax.objectives.tokens import answer, answer_batch, reference_logp, row_logp, scored, token_mean
 
 __all__ = [
+  "answered",
+  "labels_and_old_answers",
   "added",
   "adversary",
   "alignment",

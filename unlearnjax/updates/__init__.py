@@ -17,12 +17,14 @@ from unlearnjax.updates.simplex import project_capped_simplex
 from unlearnjax.updates.spectral import spectral
 from unlearnjax.updates.subspace import project_retain
 from unlearnjax.updates.tag import TagState, tag
+from unlearnjax.updates.task import by_task
 from unlearnjax.updates.zeroth_order import conservative, forward_gradient, spsa
 
 __all__ = [
   "PathIntegral",
   "TagState",
   "by_progress",
+  "by_task",
   "conservative",
   "cosine",
   "forward_gradient",

@@ -8,17 +8,28 @@ from __future__ import annotations
 MODULES = {
   name: name
   for name in (
+    "agem",
+    "der",
+    "der_pp",
     "er",
     "ewc",
+    "gdumb",
+    "gem",
+    "gpm",
     "hypernetwork",
+    "icarl",
+    "joint",
     "lwf",
     "mas",
     "mcl",
+    "ogd",
     "online_ewc",
+    "pca_ogd",
     "rehearsal_free",
     "sequential",
     "si",
     "spectral_regularization",
+    "stable_sgd",
     "tag",
     "zeroflow",
   )

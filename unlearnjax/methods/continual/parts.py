@@ -20,7 +20,6 @@ import numpy as np
 from unlearnjax.core import (
   Examples,
   Memory,
-  Method,
   Model,
   ModelFn,
   Refs,
@@ -39,7 +38,7 @@ from unlearnjax.core import (
 )
 from unlearnjax.core.tree import fold_name
 from unlearnjax.core.types import Array
-from unlearnjax.methods.parts import num_outputs
+from unlearnjax.methods.parts import num_outputs, restart
 from unlearnjax.models.heads import seen_classes
 
 Hook = Callable[[UnlearnState, Refs, Task, Run], tuple[UnlearnState, Refs]]
@@ -58,8 +57,9 @@ def learner(
   slots: Callable[[Model], Mapping[str, Any]] | None = None,
   before: Hook | None = None,
   after: Hook | None = None,
-  source: Callable[[Task], Any] = lambda task: task.train,
+  source: Callable[[UnlearnState, Task], Any] = lambda state, task: task.train,
   model: Callable[[UnlearnState, Refs], Model] | None = None,
+  watched: ModelFn | None = None,
 ) -> Verbs:
   """The verbs of a method that learns each task by one `fit` of `step` over the role "current".
 
@@ -80,13 +80,14 @@ def learner(
     before: called when a task has come, before it is trained on.
     after: called when it has been trained on: Fisher information, exemplars, bases. Expensive results that must
       survive a crash go through `run.once`.
-    source: what is trained on; `task.train` by default.
+    source: `(state, task)` -> what is trained on; `task.train` by default.
     model: the served model; the trained weights under `open_head` by default.
+    watched: the function that `every` evaluates; that of the served model by default.
   """
   check.positive("epochs", epochs)
   check.positive("batch_size", batch_size)
   if every is not None:
-    step = sequence(step, watch(open_head(fn), every))
+    step = sequence(step, watch(watched or open_head(fn), every))
 
   def init(given: Model, key: Array) -> tuple[UnlearnState, Refs]:
     own = slots(given) if slots is not None else None
@@ -102,7 +103,7 @@ def learner(
     state, found = arrive(fn, state, found, task, memories or {}, columns)
     if before is not None:
       state, found = before(state, found, task, run)
-    plan = zip_roles(current=source(task), batch_size=batch_size, epochs=epochs)
+    plan = zip_roles(current=source(state, task), batch_size=batch_size, epochs=epochs)
     state, _ = fit(step, state, plan, found, run)
     return after(state, found, task, run) if after is not None else (state, found)
 
@@ -176,9 +177,9 @@ def check_room(method: str, task: Task, tasks: int) -> None:
     raise ValueError(f"{method} was made for tasks={tasks} tasks, but task {task.name!r} is number {task.index + 1}")
 
 
-def named(name: str, bind: Callable[[ModelFn], Verbs]) -> Method:
-  """A method, for files that need nothing else from core."""
-  return Method(name, bind)
+def begin_again(state: UnlearnState, refs: Refs, step: Transform, ref: str = "start") -> UnlearnState:
+  """The state with the weights of `refs[ref]`, see `methods.parts.teacher`, and a fresh optimizer."""
+  return restart(state.replace(params=refs[ref]["params"], model_state=refs[ref]["state"]), step)
 
 
 _ADDERS: dict[int, tuple[Memory, Callable]] = {}
