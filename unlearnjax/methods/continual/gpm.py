@@ -75,14 +75,10 @@ def gpm(
       def bases():
         found = fold(covariance, view_model(fn, state), chosen(task, sampled, state.rng), run, name="inputs")
         old, structure = jax.tree.flatten(refs["basis"])
-        new = [
-          grown(np.asarray(m), np.asarray(found[path]), share)
-          if path in found
-          else np.ones_like(m)
-          if m.size == 1
-          else m
-          for path, m in zip(paths(refs["basis"]), old)
-        ]
+        new = [np.ones_like(m) if m.size == 1 else m for m in map(np.asarray, old)]  # frozen: their input is always 1
+        for i, path in enumerate(paths(refs["basis"])):
+          if path in found:
+            new[i] = grown(np.asarray(old[i]), np.asarray(found[path]), share)
         return jax.tree.unflatten(structure, [jnp.asarray(m, jnp.float32) for m in new])
 
       return state, {**refs, "basis": run.once("basis", bases)}

@@ -20,8 +20,8 @@ def pca_ogd(
 ) -> Method:
   """OGD whose memory is the leading directions of many gradients: the same memory protects more.
 
-  B holds the `memory_per_task` leading right singular vectors (uncentred, as in the theory) of the gradients of the true
-  class's logit on `sampled` examples of each task.
+  B holds the `memory_per_task` leading right singular vectors (uncentred, as in the theory) of the gradients of the
+  true class's logit on `sampled` examples of each task.
 
   Args:
     memory_per_task: directions of each task.
