@@ -7,7 +7,7 @@ import functools
 from unlearnjax.catalog.row import rows_of
 
 _baseline = functools.partial(rows_of("classification"), None, experiment="experiments.classify.run")
-_continual = functools.partial(rows_of("continual_core"), None)
+_continual = functools.partial(rows_of("continual_core"), None, experiment="experiments.continual.run")
 _language = functools.partial(rows_of("language"), None)
 
 ROWS = (
@@ -92,4 +92,17 @@ ROWS = (
     "SI", "Synaptic intelligence", "Zenke", 2017, "losses updates curvature", arxiv="1703.04200", factories="si"
   ),
   _continual("MAS", "Memory aware synapses", "Aljundi", 2017, "losses curvature", arxiv="1711.09601", factories="mas"),
+  _continual("Joint", "Training on all tasks so far, the upper bound", "", None, "data", factories="joint"),
+  _continual("DER", "Dark experience replay", "Buzzega", 2020, "losses memory", arxiv="2004.07211", factories="der"),
+  _continual("DER++", "Dark experience replay with labels", "Buzzega", 2020, "losses memory", factories="der_pp"),
+  _continual("A-GEM", "Averaged GEM", "Chaudhry", 2018, "combine memory", arxiv="1812.00420", factories="agem"),
+  _continual("OGD", "Orthogonal gradient descent", "Farajtabar", 2019, "combine", arxiv="1910.07104", factories="ogd"),
+  _continual(
+    "GPM", "Gradient projection memory", "Saha", 2021, "combine curvature", arxiv="2103.09762", factories="gpm"
+  ),
+  _continual(
+    "iCaRL", "Exemplars and nearest means", "Rebuffi", 2016, "losses memory", arxiv="1611.07725", factories="icarl"
+  ),
+  _continual("GDumb", "A balanced memory and a fresh network", "Prabhu", 2020, "memory", factories="gdumb"),
+  _continual("Stable SGD", "Rates that fall", "Mirzadeh", 2020, "updates", arxiv="2006.06958", factories="stable_sgd"),
 )

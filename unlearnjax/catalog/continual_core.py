@@ -54,6 +54,9 @@ ROWS = (
     "Doan",
     2021,
     "combine memory curvature metrics",
+    arxiv="2010.04003",
+    factories="pca_ogd",
+    experiment="experiments.continual.run",
   ),
   _paper(
     68,
@@ -139,6 +142,14 @@ ROWS = (
     source="derived",
   ),
   _paper(
-    148, "GEM", "Gradient Episodic Memory for Continual Learning", "Lopez-Paz", 2017, "combine memory data metrics"
+    148,
+    "GEM",
+    "Gradient Episodic Memory for Continual Learning",
+    "Lopez-Paz",
+    2017,
+    "combine memory data metrics",
+    arxiv="1706.08840",
+    factories="gem",
+    experiment="experiments.continual.run",
   ),
 )
