@@ -122,6 +122,8 @@ def replay(
     example: a role batch, or `jax.ShapeDtypeStruct`s of one, that fixes the shapes of the buffer; None where whoever
       knows the data puts the buffer into the state.
     store: further columns to keep, from info: `{"logits": "current/logits"}` keeps what the step reported (DER++).
+
+  The info holds `<role>/read`, the number of examples read, which `fit` adds to the gradient evaluations.
   """
   roles = (role,) if isinstance(role, str) else tuple(role)
   name, store = roles[0], dict(store or {})
@@ -141,9 +143,9 @@ def replay(
     read_key, add_key = jax.random.split(key)
     buffer = state.memory[name]
     keys = [fold_name(read_key, r) if i else read_key for i, r in enumerate(roles)]
-    state, info = transform.update(
-      state, {**batch, **{r: memory.read(buffer, k, size) for r, k in zip(roles, keys)}}, refs
-    )
+    parts = {r: memory.read(buffer, k, size) for r, k in zip(roles, keys)}
+    state, info = transform.update(state, {**batch, **parts}, refs)
+    info = {**info, f"{name}/read": sum(part["valid"].sum() for part in parts.values())}
     if add_from is None:
       return state, info
     rows = {**batch[add_from], **{column: info[key] for column, key in store.items()}}

@@ -214,7 +214,8 @@ class _Fit:
     self.history.extend({k: v[:ran] for k, v in logs.items()})
     self.position += ran
     self.job.cost.steps += ran
-    self.job.cost.gradient_evaluations += int(spent[:ran].sum())
+    replayed = sum(int(np.nansum(v[:ran])) for k, v in logs.items() if k.endswith("/read"))  # see compose.replay
+    self.job.cost.gradient_evaluations += int(spent[:ran].sum()) + replayed
 
   def _show(self, bar, ran: int, logs) -> None:
     bar.update(ran)

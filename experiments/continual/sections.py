@@ -1,0 +1,124 @@
+"""The report's further parts: accuracy matrices, curves with the stability gap, what is kept and computed."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from unlearnjax import report
+
+LINES = 6
+
+
+def of(out: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+  """Writes `matrix.png`, `curves.png` and `kept.png` and returns the sections that show them."""
+  done = {}
+  for row in rows:
+    if not row.get("error") and "matrix" in row:
+      done.setdefault(row["method"], row)  # the first seed
+  if not done:
+    return {}
+  best = sorted(done, key=lambda name: -done[name]["acc"])
+  found = {
+    "Accuracy on every task after every task": (
+      "matrix",
+      _matrices(done, best),
+      "Row i, column j: accuracy in percent on task j after task i was learned; first seed. Below the diagonal one sees "
+      "what is forgotten.",
+    ),
+    "What is kept and what is computed": (
+      "kept",
+      _kept(done),
+      "Each point is a method: accuracy in the end against what it keeps between tasks besides the weights, and against "
+      "the examples that went through a backward pass; first seed.",
+    ),
+  }
+  curved = [name for name in best if "curve" in done[name]]
+  if curved:
+    found["While the tasks are learned"] = (
+      "curves",
+      _curves(done, curved),
+      "Accuracy on the first task (left) and mean over the tasks seen so far (right), evaluated inside the loop on a "
+      "sample of test examples; lines mark new tasks. The dip after a line is the stability gap. First seed.",
+    )
+  sections = {}
+  for title, (name, png, caption) in found.items():
+    (out / f"{name}.png").write_bytes(png)
+    sections[title] = report.figure(png, title, caption)
+  return sections
+
+
+def _figure(down: int, across: int, width: float, height: float):
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(width, height), layout="constrained")
+  FigureCanvasAgg(figure)
+  return figure, figure.subplots(down, across, squeeze=False)
+
+
+def _png(figure) -> bytes:
+  buffer = io.BytesIO()
+  figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+  return buffer.getvalue()
+
+
+def _matrices(done, names) -> bytes:
+  across = min(6, len(names))
+  down = -(-len(names) // across)
+  figure, axes = _figure(down, across, 1.75 * across + 0.6, 1.95 * down)
+  for axis, name in zip(axes.flat, names):
+    matrix = np.array(done[name]["matrix"])
+    image = axis.imshow(matrix, cmap="cividis", vmin=0, vmax=100)
+    axis.set_title(f"{name}  {done[name]['acc']:.0f}", fontsize=8.5, loc="left")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    if len(matrix) <= 6:
+      for (i, j), value in np.ndenumerate(matrix):
+        axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=6, color="white" if value < 60 else "black")
+  for axis in list(axes.flat)[len(names) :]:
+    axis.set_visible(False)
+  figure.colorbar(image, ax=axes, shrink=0.6, label="accuracy, %")
+  return _png(figure)
+
+
+def _curves(done, names) -> bytes:
+  figure, axes = _figure(1, 2, 10.4, 4.2)
+  shown = list(dict.fromkeys([*names[:LINES], *(n for n in ("joint", "fine_tune") if n in names)]))
+  for name in shown:
+    curve = {k: np.array(v) for k, v in done[name]["curve"].items()}
+    switches = np.flatnonzero(np.diff(curve["task"])) + 1
+    x = curve["task"].astype(float)  # tasks of equal width: joint training has longer ones
+    for part in np.split(np.arange(len(x)), switches):
+      x[part] += np.arange(1, len(part) + 1) / len(part)
+    so_far = [row[: k + 1].mean() for row, k in zip(curve["accuracy"], curve["task"])]
+    for axis, y in zip(axes.flat, (curve["accuracy"][:, 0], so_far)):
+      axis.plot(x, y, label=name, linewidth=1.1, alpha=0.85)
+  for axis, title in zip(axes.flat, ("First task", "Tasks so far")):
+    for k in range(int(x.max()) + 1):
+      axis.axvline(k, color="#C5CBD3", linewidth=0.7, zorder=0)
+    axis.set_title(title, loc="left", fontsize=10)
+    axis.set_xlabel("task that is being learned")
+    axis.set_ylim(0, 101)
+  axes.flat[0].set_ylabel("accuracy, %")
+  figure.legend(
+    *axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=8, frameon=False, fontsize=8
+  )
+  return _png(figure)
+
+
+def _kept(done) -> bytes:
+  figure, axes = _figure(1, 2, 10.4, 4.2)
+  for axis, (column, label) in zip(axes.flat, (("kept_kb", "kept, kB"), ("gradient_evaluations", "backward passes"))):
+    for name, row in done.items():
+      axis.scatter(row[column], row["acc"], s=22, color="#0072B2")
+      axis.annotate(name, (row[column], row["acc"]), (4, 3), textcoords="offset points", fontsize=7.5)
+    axis.set_xscale("symlog" if column == "kept_kb" else "log")
+    axis.set_xlabel(label)
+    axis.set_ylabel("ACC, %")
+    axis.grid(color="#E7EAEE")
+  return _png(figure)
