@@ -5,8 +5,8 @@ The default, embedded data, class-incremental, a few minutes on two CPU cores:
   python -m experiments.continual.run --out=runs/continual
 
 `joint` must come first in ACC and `fine_tune` among the last; replay (er, der_pp, gem, icarl, gdumb) must lie far above
-what keeps no examples (ewc, si, mas, lwf, ogd), which a single head over all classes defeats. With `--scenario=task` all
-lie close together.
+what keeps no examples (ewc, si, mas, lwf, ogd), which a single head over all classes defeats. With `--scenario=task`
+all lie close together.
 """
 
 from __future__ import annotations

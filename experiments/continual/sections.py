@@ -27,14 +27,14 @@ def of(out: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     "Accuracy on every task after every task": (
       "matrix",
       _matrices(done, best),
-      "Row i, column j: accuracy in percent on task j after task i was learned; first seed. Below the diagonal one sees "
-      "what is forgotten.",
+      "Row i, column j: accuracy in percent on task j after task i was learned; first seed. Below the diagonal one "
+      "sees what is forgotten.",
     ),
     "What is kept and what is computed": (
       "kept",
       _kept(done),
-      "Each point is a method: accuracy in the end against what it keeps between tasks besides the weights, and against "
-      "the examples that went through a backward pass; first seed.",
+      "Each point is a method: accuracy in the end against what it keeps between tasks besides the weights, and "
+      "against the examples that went through a backward pass; first seed.",
     ),
   }
   curved = [name for name in best if "curve" in done[name]]
