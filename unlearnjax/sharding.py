@@ -111,7 +111,7 @@ def partition(axes: tuple[str | None, ...], shape: tuple[int, ...], on: Mesh, ru
   Example:
     >>> on = mesh(data=1)
     >>> tuple(partition(("layer", "embed", "mlp"), (2, 64, 256), on, FSDP))
-    (None, 'data', None)
+    (None, 'data')
   """
   if len(axes) != len(shape):
     raise ValueError(f"axes {axes} must name every dimension of shape {tuple(shape)}")
@@ -126,6 +126,8 @@ def partition(axes: tuple[str | None, ...], shape: tuple[int, ...], on: Mesh, ru
       continue
     used.update(wanted)
     entries.append(wanted[0] if len(wanted) == 1 else wanted)
+  while entries and entries[-1] is None:  # the form in which compiled programs return them
+    entries.pop()
   return PartitionSpec(*entries)
 
 
@@ -150,7 +152,7 @@ def shard_params(params: ArrayTree, on: Mesh, axes: ArrayTree, rules: Rules = FS
     >>> fn = transformer("llama", vocab_size=256, dim=32, depth=2, heads=4)
     >>> params = shard_params(fn.init(jax.random.key(0)).params, mesh(data=1), fn.axes)
     >>> tuple(params["blocks"]["mlp"]["up"]["kernel"].sharding.spec)
-    (None, 'data', None)
+    (None, 'data')
   """
   return jax.tree.map(put, params, shardings(axes, params, on, rules))
 

@@ -83,6 +83,7 @@ def test_a_tensor_of_another_shape_is_named(saved):
     (dict(rope_parameters={"rope_type": "yarn"}), "rope_type must be one of default, linear, llama3; .* has 'yarn'"),
     (dict(hidden_act="mish"), "the activation must be one of silu, .*; config.json has 'mish'"),
     (dict(partial_rotary_factor=0.5), "config.json has partial_rotary_factor = 0.5, only 1.0 is implemented"),
+    (dict(quantization_config={"bits": 4}), "config.json has quantization_config = .*, which is not implemented"),
     (dict(mlp_only_layers=[0]), r"config.json has mlp_only_layers = \[0\], which is not implemented"),
   ],
 )

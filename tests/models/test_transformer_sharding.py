@@ -92,9 +92,7 @@ def main(out: pathlib.Path) -> None:
   difference = lambda a, b: max(
     float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
   )
-  layout = lambda tree: [
-    [str(axis) for axis in (*x.sharding.spec, *[None] * x.ndim)][: x.ndim] for x in jax.tree.leaves(tree)
-  ]
+  layout = lambda tree: [str(x.sharding.spec) for x in jax.tree.leaves(tree)]
   compiled, alone = step(fn).lower(params, split).compile(), step(plain).lower(one.params, tokens).compile()
   new, logits = compiled(params, split)
   new_one, logits_one = alone(one.params, tokens)

@@ -70,7 +70,7 @@ def from_hf(found: Mapping[str, Any]) -> TransformerConfig:
   for key, value in REFUSED.items():
     if found.get(key, value) not in (value, None):
       raise ValueError(f"config.json has {key} = {found[key]!r}, only {value!r} is implemented")
-  for key in ("mlp_only_layers", "use_bidirectional_attention"):
+  for key in ("mlp_only_layers", "use_bidirectional_attention", "quantization_config"):
     if found.get(key):
       raise ValueError(f"config.json has {key} = {found[key]!r}, which is not implemented")
   if kind == "gpt2":
@@ -84,10 +84,10 @@ def from_hf(found: Mapping[str, Any]) -> TransformerConfig:
     depth=depth,
     heads=found["num_attention_heads"],
     kv_heads=found.get("num_key_value_heads") or 0,
-    head_dim=found.get("head_dim") or (256 if kind.startswith("gemma") else 0),
+    head_dim=found.get("head_dim") or {"gemma": 256, "gemma2": 256, "gemma3_text": 256, "qwen3": 128}.get(kind, 0),
     hidden=found["intermediate_size"],
     context=found.get("max_position_embeddings", 2048),
-    norm_eps=found.get("rms_norm_eps", 1e-6),
+    norm_eps=found.get("rms_norm_eps", FAMILIES[kind].get("norm_eps", 1e-6)),
     tied=found.get("tie_word_embeddings", FAMILIES[kind].get("tied", False)),
     windows=windows if any(windows) else (),
     rope_theta=theta,
@@ -223,7 +223,7 @@ def _activation(found: Mapping[str, Any], kind: str) -> str:
 
 def _windows(found: Mapping[str, Any], kind: str, depth: int) -> tuple[int, ...]:
   """How far each layer sees; 0 for everything. Where `layer_types` is not written, the rule of the family decides."""
-  window = found.get("sliding_window") or 0
+  window = found.get("sliding_window", 4096 if kind in ("gemma2", "gemma3_text") else 0) or 0
   if kind.startswith("qwen") and not found.get("use_sliding_window", False):
     window = 0
   if kind in ("llama", "gemma") or not window:
