@@ -75,7 +75,7 @@ def test_the_classification_experiment_runs_what_the_catalog_says():
   from experiments.classify import configs, hyper
 
   rows = [row for row in catalog.select(EVERY, having="works") if row.experiment == "experiments.classify.run"]
-  names = ",".join(name for row in rows for name in row.factories)
+  names = ",".join(name for row in rows for name in row.factories if "." not in name)  # data.worst_case is no method
   hyper.chosen(names, configs.Config())  # raises on a method that it does not know
 
 

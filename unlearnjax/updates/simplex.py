@@ -24,8 +24,8 @@ def project_capped_simplex(values: Array, total: float, *, iterations: int = 60)
     ValueError: a total that is not in [0, n].
 
   Example:
-    >>> project_capped_simplex(jnp.array([0.9, 0.5, 0.1, -0.3]), 2).round(4).tolist()
-    [1.0, 0.699999988079071, 0.30000001192092896, 0.0]
+    >>> [round(w, 4) for w in project_capped_simplex(jnp.array([0.9, 0.5, 0.1, -0.3]), 2).tolist()]
+    [1.0, 0.7, 0.3, 0.0]
   """
   if not 0 <= total <= values.shape[0]:
     raise ValueError(f"total must be in [0, {values.shape[0]}], the number of values, got {total}")
