@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toy_cases import PEOPLE, people, score, task
-from toy_trained import data, equal, trained
+from toy_cases import CASES, PEOPLE, people, score, task
+from toy_trained import accuracy, data, equal, random_request, trained
 
 from unlearnjax import amortized
 from unlearnjax.core import Examples, Task, UnlearnState, descend, forget, learn
@@ -20,14 +20,13 @@ KEY = jax.random.key(1)
 SMALL = dict(width=16, embedding=4, people=3, tx=optax.adam(3e-3))
 
 
+@pytest.mark.slow
 def test_nobody_is_named_and_classes_stay():
   """Rows dealt into people at random, the defaults of a data set without identities."""
   request_rows, held = data(), data(60, seed=1)
   method = meta_unlearn(**SMALL, rate=0.3, epochs=2)
   (start,) = learn(method, trained(), [Task("all", 0, request_rows, held)], key=KEY)
   assert equal(start.model.params, trained().params)
-  from toy_trained import accuracy, random_request
-
   result = forget(method, trained(), random_request(), key=KEY, start=(start.state, start.refs))
   assert not equal(result.model.params, trained().params)
   assert accuracy(result.model, random_request().retain) > 0.9
@@ -150,8 +149,6 @@ def test_attributes_are_served():
 @pytest.mark.slow
 def test_forgotten_people_become_strangers():
   """The loss on the other rows of the people comes near that on people who were never seen, and nothing else moves."""
-  from toy_cases import CASES
-
   world, case = people(), CASES["meta_unlearn"]
   loss = lambda model, source: score(case, model, source)
   method = case.make()
