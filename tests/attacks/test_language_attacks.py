@@ -127,11 +127,21 @@ def test_small_changes_vanish_in_the_rounding_and_large_ones_do_not():
   assert agreement[0] == 1.0 and agreement[1] > 0.95 and agreement[2] < 0.7
 
 
+def test_layers_of_a_stack_are_rounded_each_by_itself():
+  stack = jax.random.normal(jax.random.key(0), (3, 6, 4)) * jnp.array([1.0, 10.0, 100.0])[:, None, None]
+  together = attacks.quantize({"kernel": stack}, 4, input_axes=1)["kernel"]
+  for layer in range(3):
+    np.testing.assert_array_equal(together[layer], attacks.quantize({"kernel": stack[layer]}, 4)["kernel"])
+  assert not np.any(attacks.quantize({"kernel": stack}, 4)["kernel"][0])  # one scale for all drowns the first
+
+
 def test_quantisation_errors():
   with pytest.raises(ValueError, match="where='q' matches no leaf of two axes or more; the leaves are kernel"):
     attacks.quantize({"kernel": jnp.eye(2)}, where="q")
   with pytest.raises(ValueError, match=r"bits must be in \[2, 16\], and 4 for nf4; got 8"):
     attacks.quantize({"kernel": jnp.eye(2)}, 8, fmt="nf4")
+  with pytest.raises(ValueError, match=r"input_axes must be in \[1, 1\]"):
+    attacks.quantize({"kernel": jnp.eye(2)}, input_axes=2)
 
 
 def test_the_lens_of_the_last_layer_is_the_model():

@@ -106,3 +106,16 @@ def test_bad_arguments(oracle):
     attacks.relearn(oracle, data(), target_loss=0.1, key=KEY, batch_size=0)
   with pytest.raises(ValueError, match="empty"):
     attacks.relearn(oracle, data()[:0], target_loss=0.1, key=KEY)
+
+
+def test_language_models_relearn_by_their_own_objective():
+  from toy_language import told
+
+  from unlearnjax import methods, objectives
+  from unlearnjax.core import forget
+
+  model, request = told()
+  unlearned = forget(methods.npo(tx=optax.adam(6e-3), batch_size=6), model, request, key=KEY).model
+  how = dict(objective=objectives.nll, tx=optax.adam(6e-3), batch_size=7, key=KEY, target_loss=0.2, max_epochs=30)
+  needed = [attacks.relearn(m, request.forget, **how) for m in (model, unlearned)]
+  assert needed[0] == 0 < needed[1] < math.inf

@@ -147,3 +147,23 @@ def test_likelihoods_survive_a_crash(tmp_path):
   for column in ("ref_logp", "alt_ref_logp"):
     np.testing.assert_array_equal(first.column(column), again.column(column))
   assert (first.column("alt_ref_logp") < first.column("ref_logp")).all()
+
+
+@pytest.mark.slow
+def test_a_transformer_is_served_and_rmu_moves_its_layers_only():
+  from unlearnjax import models
+
+  _, request = told()
+  fn = models.transformer("llama", vocab_size=32, dim=8, depth=3, heads=2)
+  model = fn.init(KEY)
+  again = forget(methods.npo(tx=optax.adam(1e-2), batch_size=32, epochs=2), model, request, key=KEY)
+  assert (
+    answer_scores(again.model, request.forget).mean_nll.mean() > answer_scores(model, request.forget).mean_nll.mean()
+  )
+  steered = methods.rmu("blocks/1", width=8, where="blocks/mlp/down/kernel", layers=(0, 1), tx=optax.adam(1e-2))
+  result = forget(steered, model, request, key=KEY).model.params
+  moved = lambda a, b: np.asarray(jnp.any(a != b, axis=tuple(range(1, a.ndim)))).tolist()
+  changed = jax.tree.map(moved, result["blocks"], model.params["blocks"])
+  assert changed["mlp"]["down"]["kernel"] == [True, True, False]
+  changed["mlp"]["down"]["kernel"] = [False]
+  assert not any(jax.tree.leaves(changed))

@@ -35,7 +35,13 @@ FORMATS = ("absmax", "nf4")
 
 
 def quantize(
-  params: ArrayTree, bits: int = 4, *, where: str = r".*kernel", block: int | None = None, fmt: str = "absmax"
+  params: ArrayTree,
+  bits: int = 4,
+  *,
+  where: str = r".*kernel",
+  input_axes: int | None = None,
+  block: int | None = None,
+  fmt: str = "absmax",
 ) -> ArrayTree:
   """Weights rounded to few levels and scaled back: the model that an attacker gets for free.
 
@@ -48,7 +54,9 @@ def quantize(
     bits: 2 to 16; 4 for nf4.
     where: pattern of the leaves that are rounded, matched against whole paths such as "head/kernel"; those of fewer
       than two axes are left alone.
-    block: weights that share a scale, over the flattened leaf; None: the input axes of an output channel (the last).
+    input_axes: how many axes before the last, the output channels, share a scale; None for all of them. 1 for kernels
+      that are stacked over layers, [L, in, out].
+    block: weights that share a scale, over the flattened leaf, in the place of channels.
     fmt: "absmax", or "nf4" (QLoRA's levels), usually with a block of 64.
 
   Returns:
@@ -61,7 +69,7 @@ def quantize(
     >>> quantize({"head": {"kernel": jnp.array([[1.0, 0.0], [0.7, 7.0]])}}, bits=2)["head"]["kernel"].tolist()
     [[1.0, 0.0], [1.0, 7.0]]
   """
-  return _mapped(lambda w: _rounded(w, bits, block, fmt)[1], params, bits, where, fmt)
+  return _mapped(lambda w: _rounded(w, bits, input_axes, block, fmt)[1], params, bits, where, fmt)
 
 
 def code_agreement(
@@ -70,6 +78,7 @@ def code_agreement(
   bits: int = 4,
   *,
   where: str = r".*kernel",
+  input_axes: int | None = None,
   block: int | None = None,
   fmt: str = "absmax",
 ) -> float:
@@ -80,7 +89,7 @@ def code_agreement(
   Args:
     params: of the unlearned model.
     reference: of the original model.
-    bits, where, block, fmt: as in `quantize`.
+    bits, where, input_axes, block, fmt: as in `quantize`.
 
   Example:
     >>> weights = lambda x: {"kernel": jnp.array([[7.0], [x]])}
@@ -88,7 +97,9 @@ def code_agreement(
     (1.0, 0.5)
   """
   check.same_structure("params", params, reference, "reference")
-  codes = lambda tree: _mapped(lambda w: _rounded(w, bits, block, fmt)[0], tree, bits, where, fmt, keep=False)
+  codes = lambda tree: _mapped(
+    lambda w: _rounded(w, bits, input_axes, block, fmt)[0], tree, bits, where, fmt, keep=False
+  )
   pairs = list(zip(jax.tree.leaves(codes(params)), jax.tree.leaves(codes(reference)), strict=True))
   return float(sum(jnp.sum(a == b) for a, b in pairs) / sum(a.size for a, _ in pairs))
 
@@ -104,23 +115,26 @@ def _mapped(f, params: ArrayTree, bits: int, where: str, fmt: str, keep: bool = 
   return structure.unflatten([f(w) if c else (w if keep else None) for w, c in zip(leaves, chosen, strict=True)])
 
 
-def _rounded(w: Array, bits: int, block: int | None, fmt: str) -> tuple[Array, Array]:
+def _rounded(w: Array, bits: int, input_axes: int | None, block: int | None, fmt: str) -> tuple[Array, Array]:
   """(codes, values) of one leaf, in its shape."""
   values = shapes.at_least_f32(w)
   if block is None:
-    rows = values.reshape(-1, values.shape[-1]).T
+    inside = values.ndim - 1 if input_axes is None else input_axes
+    if not 1 <= inside < values.ndim:
+      raise ValueError(f"input_axes must be in [1, {values.ndim - 1}] for a leaf of shape {values.shape}, got {inside}")
+    rows, axis = values.reshape(*values.shape[: values.ndim - 1 - inside], -1, values.shape[-1]), -2
   else:
     check.positive("block", block)
-    rows = jnp.pad(values.ravel(), (0, -values.size % block)).reshape(-1, block)
-  top = jnp.max(jnp.abs(rows), axis=-1, keepdims=True)
-  safe = jnp.where(top > 0, top, 1)
+    rows, axis = jnp.pad(values.ravel(), (0, -values.size % block)).reshape(-1, block), -1
+  top = jnp.max(jnp.abs(rows), axis=axis, keepdims=True)
+  relative = rows / jnp.where(top > 0, top, 1)
   if fmt == "nf4":
     levels = jnp.asarray(NF4)
-    codes = jnp.searchsorted((levels[1:] + levels[:-1]) / 2, rows / safe)
+    codes = jnp.searchsorted((levels[1:] + levels[:-1]) / 2, relative)
     back = levels[codes] * top
   else:
     steps = 2 ** (bits - 1) - 1
-    codes = jnp.round(rows / safe * steps).astype(jnp.int32)
+    codes = jnp.round(relative * steps).astype(jnp.int32)
     back = codes / steps * top  # in this order the largest weight stays what it is
-  shaped = lambda x: (x.T if block is None else x.ravel()[: values.size]).reshape(values.shape)
+  shaped = lambda x: x.ravel()[: values.size].reshape(values.shape)
   return shaped(codes), shaped(back).astype(jnp.asarray(w).dtype)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -22,13 +23,12 @@ from unlearnjax.core import (
   check,
   descend,
   fit,
-  outputs,
+  role_batch,
   sequence,
   zip_roles,
 )
-from unlearnjax.core.types import Array, Loss
+from unlearnjax.core.types import Array, Loss, Objective
 from unlearnjax.metrics.relearn import steps_to
-from unlearnjax.objectives.bind import column, forward, mean
 
 ADAM = optax.adam(1e-3)
 
@@ -41,6 +41,7 @@ def relearn(
   key: Array,
   measured: Any = None,
   loss: Loss = losses.cross_entropy,
+  objective: Callable[..., Objective] | None = None,
   tx: optax.GradientTransformation = ADAM,
   batch_size: int = 64,
   max_epochs: int = 10,
@@ -61,7 +62,8 @@ def relearn(
     key: a typed key; decides the order of data. Use the same for all models that are compared.
     measured: the forgotten examples; `source` by default. They pass through the model whole at every step: give a
       sample of a large set.
-    loss: per example, `(outputs, targets) -> f[B]`.
+    loss: per example, `(outputs, targets) -> f[B]`, of the column "y".
+    objective: in the place of a loss, e.g. `objectives.nll` for language models: `(fn, train=bool) -> Objective`.
     tx: optimizer; Adam 1e-3 by default. Pass one value for all models: it is compiled once for each.
     batch_size: rows of a step.
     max_epochs: passes over `source` before it gives up.
@@ -89,10 +91,14 @@ def relearn(
     raise ValueError(f"target_loss must be finite, got {target_loss}")
   source = as_examples(source)
   measured = source if measured is None else as_examples(measured)
-  start = float(np.mean(loss(jnp.asarray(outputs(model, measured, run)["logits"]), jnp.asarray(measured.column("y")))))
+  for name, part in (("source", source), ("measured", measured)):
+    if not len(part):
+      raise ValueError(f"{name} is empty: it needs at least one example")
+  step, watch = _relearner(model.fn, loss, objective, tx)
+  seen = UnlearnState.create(model.params, rng=key, model_state=model.state, copy=False)
+  start = float(watch(seen, {"measured": role_batch(measured)}, model.refs)[1]["measured/loss"])
   if start <= target_loss:
     return 0
-  step = _relearner(model.fn, loss, tx)
   state = step.init(UnlearnState.create(model.params, rng=key, model_state=model.state))
   sizes = {"train": batch_size, "measured": len(measured)}
   plan = zip_roles(anchor="train", batch_size=sizes, epochs=max_epochs, train=source, measured=measured)
@@ -102,20 +108,19 @@ def relearn(
 
 
 @functools.lru_cache(maxsize=32)
-def _relearner(fn: ModelFn, loss: Callable[..., Array], tx: optax.GradientTransformation) -> Transform:
-  """A step of training, then the loss on what is measured; one value for all models that are compared."""
-  train = descend({"train": objectives.supervised(fn, loss)}, tx, state_from="train")
-  return sequence(train, _watch(fn, loss))
+def _relearner(fn: ModelFn, loss: Loss, objective: Callable[..., Objective] | None, tx) -> tuple[Transform, Callable]:
+  """(a step of training that reports the loss on what is measured, that report alone); for all models compared."""
+  build = functools.partial(objectives.supervised, loss=loss) if objective is None else objective
+  watch = _watch(build(fn, train=False))
+  return sequence(descend({"train": build(fn)}, tx, state_from="train"), watch), jax.jit(watch.update)
 
 
-def _watch(fn: ModelFn, loss: Callable[..., Array]) -> Transform:
+def _watch(objective: Objective) -> Transform:
   """Reports `measured/loss` of the state and changes nothing."""
 
   def update(state, batch, refs):
     view = View(state.step, state.rng, refs, state.slots, state.model_state)
-    part = batch["measured"]
-    out = forward(fn, state.params, part, view, train=False)
-    value = mean(loss(out.logits, column(part, "y")), part)[0]
+    value, _ = objective(state.params, batch["measured"], view)
     return state, {"measured/loss": value, "ok": jnp.isfinite(value)}
 
   return Transform(lambda state: state, update)

@@ -4,7 +4,7 @@ Array scores are pure and run under `jit`; intervals and relearn times are host-
 which fit something to tell members from others, are in `unlearnjax.attacks`.
 """
 
-from unlearnjax.metrics.answers import AnswerScores, answer_scores, greedy, normalized_logp
+from unlearnjax.metrics.answers import AnswerScores, answer_scores, normalized_logp
 from unlearnjax.metrics.anytime import average_anytime_accuracy, min_acc, wc_acc, wf, wp
 from unlearnjax.metrics.classification import accuracy, ua_ra_ta, unlearning_accuracy
 from unlearnjax.metrics.confusion import confusion, corrected_area, forget_count, interclass_confusion_error
@@ -78,7 +78,6 @@ __all__ = [
   "forget_quality",
   "forgetting",
   "forward_transfer",
-  "greedy",
   "harmonic_mean",
   "information_left",
   "interclass_confusion_error",

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unlearnjax import losses
-from unlearnjax.core import Model, Run, Statistic, as_examples, check, fold
+from unlearnjax.core import Model, Run, Statistic, as_examples, fold
 from unlearnjax.core.types import Array
 from unlearnjax.objectives.bind import eval_view
 from unlearnjax.objectives.cached import capacity, per_row
@@ -108,40 +108,3 @@ def normalized_logp(logits: Array, targets: Array, mask: Array | None = None) ->
   variance = jnp.sum(p * jnp.square(finite - mu[..., None]), axis=-1)
   own = jnp.take_along_axis(logp, jnp.where(mask, targets, 0)[..., None], axis=-1)[..., 0]
   return jnp.where(mask, (own - mu) / jnp.sqrt(jnp.maximum(variance, MIN_VARIANCE)), 0)
-
-
-def greedy(model: Model, tokens: Array, lengths: Array) -> Array:
-  """Greedy continuations of prompts up to a fixed length, by one forward pass a token over the whole width.
-
-  For any causal model; models with a cache decode faster by their own means.
-
-  Args:
-    model: a causal language model.
-    tokens: int[B, T], prompts at the front; what follows them is overwritten.
-    lengths: int[B] in [1, T], tokens of each prompt.
-
-  Returns:
-    int[B, T]: prompts and continuations.
-
-  Example:
-    >>> from unlearnjax.core import Outputs
-    >>> count = lambda params, inputs, **_: Outputs(jax.nn.one_hot((inputs["tokens"] + 1) % 5, 5))
-    >>> greedy(Model({}, fn=count), jnp.array([[2, 0, 0, 0], [0, 1, 2, 0]]), jnp.array([1, 3])).tolist()
-    [[2, 3, 4, 0], [0, 1, 2, 3]]
-  """
-  lengths = jnp.asarray(lengths)
-  if jnp.ndim(tokens) != 2 or lengths.shape != jnp.shape(tokens)[:1]:
-    raise ValueError(f"tokens must be int[B, T] and lengths int[B], got {jnp.shape(tokens)} and {lengths.shape}")
-  check.positive("the width of tokens", jnp.shape(tokens)[1])
-  return _greedy(model, jnp.asarray(tokens), lengths)
-
-
-@jax.jit
-def _greedy(model, tokens, lengths):
-  def step(t, tokens):
-    logits = jax.lax.dynamic_index_in_dim(model({"tokens": tokens}).logits, t - 1, 1, keepdims=False)
-    chosen = jnp.argmax(logits, axis=-1).astype(tokens.dtype)
-    now = jax.lax.dynamic_index_in_dim(tokens, t, 1, keepdims=False)
-    return jax.lax.dynamic_update_index_in_dim(tokens, jnp.where(t >= lengths, chosen, now), t, 1)
-
-  return jax.lax.fori_loop(jnp.min(lengths), tokens.shape[1], step, tokens)

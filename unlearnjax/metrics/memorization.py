@@ -87,7 +87,7 @@ def extraction_likelihood(continuations, tokens, n: int = 10) -> float:
 
   Args:
     continuations: {t: int[<= T - t] tokens that the model adds to x_<t}, or a function of t; T - 1 generations for a
-      text, which `metrics.greedy` makes in one batch.
+      text, which `models.generate` makes in one batch.
     tokens: int[T].
     n: length of the n-grams, < T.
 

@@ -19,6 +19,7 @@ def rmu(
   *,
   width: int,
   where: str,
+  layers: tuple[int, ...] | None = None,
   steering: float = 20.0,
   alpha: float = 100.0,
   tx: optax.GradientTransformation | None = None,
@@ -33,7 +34,8 @@ def rmu(
   Args:
     site: activation f[B, T, d], the residual stream after a block.
     width: d.
-    where: pattern of the parameters that may move, matched against whole paths such as "blocks/5/mlp/down/kernel".
+    where: pattern of the parameters that may move, matched against whole paths such as "blocks/mlp/down/kernel".
+    layers: of parameters that are stacked over layers, those that may move; None for all, or where none is stacked.
     steering: length of the target.
     alpha: weight of the retain term.
     tx: optimizer; AdamW 5e-5 without decay by default. The mask is applied to its updates.
@@ -44,7 +46,7 @@ def rmu(
     ValueError: when bound to a model, a pattern that matches no parameter.
 
   Example:
-    >>> rmu("blocks/6", width=64, where=r"blocks/[456]/mlp/down/kernel").name
+    >>> rmu("blocks/6", width=64, where="blocks/mlp/down/kernel", layers=(4, 5, 6)).name
     'rmu'
   """
   check.positive("width", width)
@@ -55,8 +57,9 @@ def rmu(
     if not any(moves.values()):
       raise ValueError(f"where={where!r} matches no parameter; there are {', '.join(moves)}")
     leaves, structure = jax.tree.flatten(model.params)
-    mask = structure.unflatten([jnp.full(x.shape, m) for x, m in zip(leaves, moves.values(), strict=True)])
-    return {"control": losses.control_vector(key, width, steering), "moves": mask}
+    part = ... if layers is None else jnp.asarray(layers)
+    mask = [jnp.zeros(x.shape, bool).at[part].set(m) for x, m in zip(leaves, moves.values(), strict=True)]
+    return {"control": losses.control_vector(key, width, steering), "moves": structure.unflatten(mask)}
 
   return unlearner(
     "rmu",
