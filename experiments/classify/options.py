@@ -20,6 +20,7 @@ flags.DEFINE_integer("train_size", None, "Class-balanced subset of the training 
 flags.DEFINE_integer("test_size", None, "Class-balanced subset of the test data; 0 takes all.", lower_bound=0)
 flags.DEFINE_integer("checkpoint_every", None, "Steps between checkpoints; by default one a minute.", lower_bound=1)
 flags.DEFINE_bool("progress", None, "Progress bars; by default where standard error is a terminal.")
+flags.DEFINE_integer("devices", 1, "Devices that batches are split over; 0 takes all.", lower_bound=0)
 
 
 def guarded(job: Callable[[], None]) -> Callable[[list[str]], None]:
@@ -40,7 +41,7 @@ def guarded(job: Callable[[], None]) -> Callable[[list[str]], None]:
         raise
       print("error:", " ".join(str(error).split()), file=sys.stderr)
       sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # also core.Stopped, after a SIGTERM
       print("interrupted; the same command goes on from here", file=sys.stderr)
       sys.exit(130)
 
@@ -68,8 +69,12 @@ def chosen_config(**defaults):
 
 
 def chosen_run(out):
-  """Checkpoints and progress as the flags say."""
+  """Checkpoints, progress and mesh as the flags say."""
+  import jax
+
   import unlearnjax as uj
 
   progress = sys.stderr.isatty() if FLAGS.progress is None else FLAGS.progress
-  return uj.Run(out=out, checkpoint_every=FLAGS.checkpoint_every, progress=progress, keep=1)
+  count = FLAGS.devices or jax.device_count()
+  mesh = uj.sharding.mesh(data=count) if count > 1 else None
+  return uj.Run(out=out, checkpoint_every=FLAGS.checkpoint_every, progress=progress, keep=1, mesh=mesh)

@@ -28,6 +28,9 @@ from unlearnjax.core.plan import Plan as Plan
 from unlearnjax.core.plan import zip_roles as zip_roles
 from unlearnjax.core.run import Cost as Cost
 from unlearnjax.core.run import Run as Run
+from unlearnjax.core.run import Stopped as Stopped
+from unlearnjax.core.run import ask_to_stop as ask_to_stop
+from unlearnjax.core.run import forget_to_stop as forget_to_stop
 from unlearnjax.core.source import Examples as Examples
 from unlearnjax.core.source import as_examples as as_examples
 from unlearnjax.core.state import UnlearnState as UnlearnState

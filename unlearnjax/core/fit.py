@@ -16,7 +16,7 @@ import numpy as np
 from unlearnjax.core.batches import gather, pad_rows, tables_of
 from unlearnjax.core.history import History
 from unlearnjax.core.plan import Feed, Plan
-from unlearnjax.core.run import Run
+from unlearnjax.core.run import Run, Stopped, stop_asked
 from unlearnjax.core.state import UnlearnState
 from unlearnjax.core.tree import all_finite, fold_name, strong, unshared
 from unlearnjax.core.types import EMPTY, Refs, Transform
@@ -83,6 +83,8 @@ class _Fit:
   def __init__(self, transform, state, batches, refs, run, name, until):
     self.transform, self.batches, self.job, self.name, self.until = transform, batches, run, name, until
     self.lead = jnp.ndim(state.step)
+    self.together = jax.process_count() > 1
+    self.every = run.checkpoint_every or (1000 if self.together else None)
     self.state, self.refs = place(unshared(strong(state), refs), run.mesh), place(strong(dict(refs)), run.mesh)
     self.history, self.position, self.done = History(), 0, False
     self.before = run.cost.to_dict()
@@ -141,17 +143,24 @@ class _Fit:
         if not (np.any(ok) and np.any(finite)):
           self._fail(int(ran), logs, bool(np.any(ok)))
         self._show(bar, int(ran), logs)
-        if not first:  # the first one compiles
+        if self.together:  # clocks differ, and all processes must run the same chunks
+          chunk = CHUNK
+        elif not first:  # the first one compiles
           chunk = _next_chunk(chunk, took)
         first = False
         epoch = self.batches.steps_per_epoch
         if self.until is not None and epoch and self.position % epoch == 0 and self.until(self.history):
           self.done = True
-        every = self.job.checkpoint_every
+        every = self.every
         due = self.position % every == 0 if every else time.perf_counter() - last_save > self.job.checkpoint_seconds
         if due and not self.done and self.position < steps:
           self._save(done=False)
           last_save = time.perf_counter()
+        if not self.done and self.position < steps and stop_asked(self.position):
+          if self.saved != (self.position, False):
+            self._save(done=False)
+          kept = "is saved" if self.store is not None else "is lost: the run has no output directory"
+          raise Stopped(f"{self.name} was asked to stop at step {self.position} of {steps}, which {kept}")
       if self.saved != (self.position, True):
         self._save(done=True)
     finally:
@@ -165,7 +174,7 @@ class _Fit:
   def _boundary(self, position: int) -> int:
     """The next step at which the host must look: a checkpoint, the end of an epoch, the end."""
     stops = [self.batches.steps]
-    every = [self.job.checkpoint_every if self.store else None, self.batches.steps_per_epoch if self.until else None]
+    every = [self.every if self.store else None, self.batches.steps_per_epoch if self.until else None]
     return min(stops + [(position // n + 1) * n for n in every if n])
 
   def _prepare(self, position: int, chunk: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -97,6 +98,38 @@ def _peak_bytes() -> int:
   return int(stats.get("peak_bytes_in_use", 0))
 
 
+class Stopped(KeyboardInterrupt):
+  """Somebody asked this process to stop, and what was running has been saved: the same command goes on from there."""
+
+
+_STOP = threading.Event()
+
+
+def ask_to_stop(*_: Any) -> None:
+  """Lets every fit of this process save and raise `Stopped` after its present chunk; fits to be a signal handler."""
+  _STOP.set()
+
+
+def forget_to_stop() -> None:
+  """Takes `ask_to_stop` back."""
+  _STOP.clear()
+
+
+def stop_asked(position: int) -> bool:
+  """Whether a fit should save and stop now.
+
+  Several processes must stop at the same step: there the runtime decides, after a SIGTERM to any of them.
+
+  Args:
+    position: of the fit; all processes ask with the same numbers.
+  """
+  if jax.process_count() == 1:
+    return _STOP.is_set()
+  from jax.experimental import multihost_utils
+
+  return multihost_utils.reached_preemption_sync_point(position)
+
+
 @dataclasses.dataclass
 class Run:
   """Everything about a run that does not change its result.
@@ -104,7 +137,8 @@ class Run:
   Attributes:
     out: output directory; None keeps nothing and cannot resume.
     checkpoint_every: steps between checkpoints; None leaves it to `checkpoint_seconds`.
-    checkpoint_seconds: wall time between checkpoints.
+    checkpoint_seconds: wall time between checkpoints. Several processes cannot agree on the time: they save every
+      `checkpoint_every` steps, 1,000 by default.
     keep: checkpoints to keep of each fit.
     mesh: device mesh; batches are split over `data_axes` of it.
     data_axes: mesh axes that examples are split over.

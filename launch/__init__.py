@@ -1,0 +1,1 @@
+"""Starting jobs: on this host, on a pod, many of them."""
