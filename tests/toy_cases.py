@@ -177,6 +177,12 @@ CASES = {
   ),
   "kl_min": Case(lambda: m.kl_min(**ASKED), asked, "loss", 0.5),
   "l1_sparse": Case(lambda: m.l1_sparse(alpha=0.03, **SMALL), blobs),
+  "l_codec": Case(
+    lambda: m.l_codec(weight_decay=0.05, epsilon=None, group=8, copies=100, noise=0.5, max_examples=64),
+    mlp,
+    "loss",
+    0.01,
+  ),
   "laf": Case(
     lambda: m.laf(
       batch_size=16, epochs=80, vae_epochs=60, extract_tx=optax.adam(3e-3), align_tx=optax.adam(3e-3), latent=2

@@ -24,7 +24,7 @@ def make_mlp(activation):
     x = site("fc:in", inputs["x"])
     h = site("fc", x @ params["fc"]["kernel"] + params["fc"]["bias"])
     h = site("head:in", activation(h))
-    logits = h @ params["head"]["kernel"] + params["head"]["bias"]
+    logits = site("head", h @ params["head"]["kernel"] + params["head"]["bias"])
     if train and state:
       state = {"count": state["count"] + 1}
     return Outputs(logits, {name: hidden[name] for name in capture}, state)
@@ -84,7 +84,7 @@ def batches_of(x, y, size):
     part, label = np.asarray(x[start : start + size]), np.asarray(y[start : start + size])
     pad = size - len(part)
     rows = np.concatenate([part, np.repeat(part[:1], pad, 0)])
-    found.append(role(rows, np.arange(size) < len(part), y=np.concatenate([label, np.repeat(label[:1], pad)])))
+    found.append(role(rows, np.arange(size) < len(part), y=np.concatenate([label, np.repeat(label[:1], pad, 0)])))
   return found
 
 

@@ -111,6 +111,8 @@ ROWS = (
     "Mehta",
     2022,
     "curvature edits metrics",
+    factories="l_codec curvature.foci curvature.codec",
+    experiment="experiments.classify.run",
   ),
   _paper(
     28,

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import optax
 
-from unlearnjax.core import Examples, Model, Task, Transform, UnlearnState, as_examples, check, role_batch
+from unlearnjax.core import Examples, Model, ModelFn, Task, Transform, UnlearnState, as_examples, check, role_batch
+from unlearnjax.core.tree import paths
 from unlearnjax.core.types import Array
 
 
@@ -113,3 +114,17 @@ def num_outputs(model: Model, source: Any) -> int:
   """
   inputs = role_batch(as_examples(source), slice(1))["inputs"]
   return jax.eval_shape(lambda m, x: m(x).logits, model, inputs).shape[-1]
+
+
+def layer_inputs(fn: ModelFn) -> dict[str, str]:
+  """{kernel path: site of the layer's input} of all linear and convolution kernels of a model that knows its sites."""
+  known = getattr(fn, "sites", None)
+  if known is None:
+    raise ValueError(f"the layers' inputs of a {type(fn).__name__} are not known: give sites={{kernel path: site}}")
+  params = jax.eval_shape(fn.init, jax.random.key(0)).params
+  found = {}
+  for path, leaf in zip(paths(params), jax.tree.leaves(params)):
+    layer, _, leaf_name = path.rpartition("/")
+    if leaf_name == "kernel" and leaf.ndim in (2, 4) and layer in known:
+      found[path] = f"{layer}:in"
+  return found

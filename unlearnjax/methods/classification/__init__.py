@@ -24,6 +24,7 @@ MODULES = {
     "influence",
     "jit_lipschitz",
     "l1_sparse",
+    "l_codec",
     "laf",
     "meta_unlearn",
     "neg_grad",

@@ -24,8 +24,7 @@ from unlearnjax.core import (
   view_model,
   zip_roles,
 )
-from unlearnjax.core.tree import paths
-from unlearnjax.methods.parts import restart
+from unlearnjax.methods.parts import layer_inputs, restart
 
 
 def pgu(
@@ -89,20 +88,6 @@ def pgu(
     return Verbs(plain_init(step, refs=refs_of), plain_model(fn), forget=forget)
 
   return Method("pgu", bind)
-
-
-def layer_inputs(fn: ModelFn) -> dict[str, str]:
-  """{kernel path: site of the layer's input} of all linear and convolution kernels of a model that knows its sites."""
-  known = getattr(fn, "sites", None)
-  if known is None:
-    raise ValueError(f"the layers' inputs of a {type(fn).__name__} are not known: give sites={{kernel path: site}}")
-  params = jax.eval_shape(fn.init, jax.random.key(0)).params
-  found = {}
-  for path, leaf in zip(paths(params), jax.tree.leaves(params)):
-    layer, _, leaf_name = path.rpartition("/")
-    if leaf_name == "kernel" and leaf.ndim in (2, 4) and layer in known:
-      found[path] = f"{layer}:in"
-  return found
 
 
 def full_basis(covariance, energy: float) -> jax.Array:

@@ -1,0 +1,194 @@
+"""L-CODEC: deep unlearning via randomized conditionally independent Hessians. Mehta et al., CVPR 2022 (paper 24)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from unlearnjax import curvature, losses, objectives
+from unlearnjax.core import (
+  Method,
+  ModelFn,
+  Transform,
+  Verbs,
+  as_examples,
+  check,
+  fit,
+  need_retain,
+  plain_init,
+  plain_model,
+  zip_roles,
+)
+from unlearnjax.core.tree import all_finite, fold_name
+from unlearnjax.core.types import Array, View
+from unlearnjax.curvature import trees
+from unlearnjax.curvature.rows import row_batch
+from unlearnjax.methods.parts import layer_inputs
+
+
+def l_codec(
+  *,
+  weight_decay: float = 0.01,
+  epsilon: float | None = 0.1,
+  delta: float = 0.01,
+  group: int = 1,
+  copies: int = 1000,
+  noise: float = 0.1,
+  jitter: float = 0.01,
+  limit: int | None = None,
+  max_examples: int = 1000,
+  iterations: int = 50,
+  max_drop: float | None = 0.05,
+  layers: Sequence[str] | None = None,
+  loss: Callable[[Array, Array], Array] = losses.cross_entropy,
+) -> Method:
+  """Removes examples one after another, each by a Newton step on the few slices of the network it depends on.
+
+  P, the slices (columns of kernels with their biases, filters) that the example's loss depends on under noise on its
+  input, is its Markov blanket in the activations (`curvature.markov_blanket`). Then theta_P <- theta_P + (1 / (n - m))
+  (H' + weight_decay I)^-1 sum (grad l + weight_decay theta)_P + N(0, s^2), m examples of the n that are left; H' is the
+  curvature of what remains, on P. s = (gamma / epsilon) sqrt(2 ln(1.25 / delta)) with gamma = 2 M L^2 m^2 / (n^2
+  weight_decay^3), M = 1/4 and L = 1, the Gaussian mechanism for losses that are strongly convex with such constants: a
+  network's is not, and the noise is no guarantee there. arXiv:2204.07655.
+
+  H' is taken from products with the Gauss-Newton matrix over random retain examples, by conjugate gradients. The paper
+  estimates it by outer products of gradient differences; in its convex setting, with all examples, this is the matrix
+  that they estimate, and ridge regression is retrained exactly where every slice is chosen.
+
+  Args:
+    weight_decay: > 0, L2 coefficient of the loss, which makes it strongly convex; in networks, a damping.
+    epsilon, delta: of the Gaussian mechanism, > 0 and in (0, 1); epsilon None adds no noise.
+    group: examples of a step; their slices are united. 1 is the paper's; more is cheaper.
+    copies: perturbed copies of an example, >= 2; the cost of choosing grows with their square.
+    noise: standard deviation of the perturbation, > 0, in units of the input.
+    jitter: of the noise that keeps ranks and neighbours from ties.
+    limit: at most so many slices an example; no limit by default.
+    max_examples: retain examples of H', at most, drawn anew each step.
+    iterations: of conjugate gradients, at most.
+    max_drop: a step that lowers the accuracy on its retain examples by more is not taken, and logged as "skipped";
+      None takes all, and is needed where targets are not classes.
+    layers: paths of the layers that slices are chosen from; by default every linear and convolution layer of a model
+      that knows its sites.
+    loss: `(outputs, y) -> f[B]`, convex in the outputs.
+
+  Raises:
+    ValueError: numbers out of range, a model whose layers are not known, or a request without a retain set.
+
+  Example:
+    >>> l_codec(epsilon=None, group=8).name
+    'l_codec'
+  """
+  for name, value in (("weight_decay", weight_decay), ("group", group), ("noise", noise), ("iterations", iterations)):
+    check.positive(name, value)
+  check.positive("max_examples", max_examples)
+  if epsilon is not None:
+    check.positive("epsilon", epsilon)
+  check.fraction("delta", delta, one=False)
+  if copies < 2:
+    raise ValueError(f"copies must be >= 2, got {copies}")
+
+  def bind(fn: ModelFn) -> Verbs:
+    known = tuple(path.rpartition("/")[0] for path in layer_inputs(fn)) if layers is None else tuple(layers)
+    choose = dict(copies=copies, noise=noise, jitter=jitter, limit=limit)
+    step = removal(
+      fn, loss, known, weight_decay, iterations, max_drop, noise_scale(epsilon, delta, weight_decay), **choose
+    )
+
+    def forget(state, refs, request, run):
+      gone, retain = as_examples(request.forget), as_examples(need_retain("l_codec", request))
+      sizes = {"forget": group, "retain": max_examples}
+      plan = zip_roles(anchor="forget", batch_size=sizes, forget=gone, retain=retain)
+      slots = {**state.slots, "remaining": jnp.asarray(len(gone) + len(retain), jnp.float32)}
+      state, _ = fit(step, state.replace(slots=slots), plan, refs, run)
+      run.cost.gradient_evaluations += iterations * plan.steps * min(max_examples, len(retain))  # at most
+      run.cost.forward_evaluations += copies * len(gone)
+      return state, refs
+
+    return Verbs(plain_init(step), plain_model(fn), forget=forget)
+
+  return Method("l_codec", bind)
+
+
+def noise_scale(epsilon: float | None, delta: float, weight_decay: float) -> float:
+  """s n^2 / m^2: what the noise of the Gaussian mechanism is before the numbers of examples come in.
+
+  Example:
+    >>> round(noise_scale(1.0, 0.5, 1.0), 4), noise_scale(None, 0.5, 1.0)
+    (0.6769, 0.0)
+  """
+  if epsilon is None:
+    return 0.0
+  return 2 * 0.25 / weight_decay**3 / epsilon * math.sqrt(2 * math.log(1.25 / delta))
+
+
+def removal(
+  fn: ModelFn,
+  loss: Callable[[Array, Array], Array],
+  layers: tuple[str, ...],
+  decay: float,
+  iterations: int,
+  max_drop: float | None,
+  sigma: float,
+  **choose: Any,
+) -> Transform:
+  """The step of `l_codec`: removes the rows of role "forget"; the slot "remaining" counts the examples that are left.
+
+  It logs "selected", the weights that may move, "residual" of the solve, and "skipped".
+  """
+  objective = objectives.supervised(fn, loss, train=False)
+
+  def update(state, batch, refs) -> tuple[Any, dict[str, Array]]:
+    gone, retain, params = batch["forget"], batch["retain"], state.params
+    keys = {n: fold_name(jax.random.fold_in(state.rng, state.step), n) for n in ("blanket", "noise")}
+    view = View(state.step, keys["blanket"], refs, state.slots, state.model_state)
+    mask = curvature.slice_mask(params, _blankets(fn, loss, params, gone, layers, view, choose))
+    on = lambda tree: jax.tree.map(lambda m, x: jnp.where(m, x, 0), mask, tree)
+    m, n = jnp.sum(gone["valid"]), state.slots["remaining"]
+    slope = jax.grad(lambda p: objective(p, gone, view)[0])(params)
+    slope = on(jax.tree.map(lambda g, p: m * (g + decay * p), trees.wide(slope), trees.wide(params)))
+    product = lambda v: on(curvature.ggn_vp(fn, loss, params, retain, on(v), view))
+    move, info = curvature.cg(product, slope, damping=decay, iterations=iterations)
+    left = jnp.maximum(n - m, 1)
+    draw = _normal(keys["noise"], params)
+    moved = jax.tree.map(lambda v, z: v / left + sigma * m**2 / jnp.maximum(n, 1) ** 2 * z, move, on(draw))
+    new = jax.tree.map(lambda p, v: p + v.astype(p.dtype), params, moved)
+    skip = jnp.array(False)
+    if max_drop is not None:
+      right = lambda p: objectives.bind.accuracy(
+        objectives.forward(fn, p, retain, view, train=False).logits, retain["y"], retain
+      )
+      skip = right(new) < right(params) - max_drop
+    new = jax.tree.map(lambda a, b: jnp.where(skip, a, b), params, new)
+    logs = {
+      "forget/loss": objective(params, gone, view)[0],
+      "forget/selected": sum(jnp.sum(x) for x in jax.tree.leaves(mask)).astype(jnp.float32),
+      "forget/residual": info.residual,
+      "forget/skipped": skip.astype(jnp.float32),
+    }
+    state = state.replace(step=state.step + 1, params=new, slots={**state.slots, "remaining": n - m})
+    return state, {**logs, "ok": all_finite(moved) & ~info.indefinite}
+
+  init = lambda state: state.replace(slots={**state.slots, "remaining": jnp.zeros((), jnp.float32)})
+  return Transform(init, update)
+
+
+def _blankets(fn, loss, params, gone, layers, view, choose) -> dict[str, Array]:
+  """The united slices of all valid rows."""
+  size = gone["valid"].shape[0]
+
+  def one(i):
+    own = view._replace(rng=jax.random.fold_in(view.rng, i))
+    found = curvature.markov_blanket(fn, loss, params, row_batch(gone, i[None]), layers, own, **choose)
+    return {layer: units & gone["valid"][i] for layer, units in found.items()}
+
+  return {layer: units.any(0) for layer, units in jax.lax.map(one, jnp.arange(size)).items()}
+
+
+def _normal(key, params):
+  leaves, structure = jax.tree.flatten(trees.wide(params))
+  keys = jax.random.split(key, len(leaves))
+  return jax.tree.unflatten(structure, [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves)])
