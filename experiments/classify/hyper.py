@@ -42,7 +42,7 @@ DIGITS: Mapping[str, Hyper] = {
   "noisy_gd": {"noise": 0.02, "l2": 0.02, "radius": 2.0, "learning_rate": 0.39, "steps": 600, "forget_steps": 300},
   "meta_unlearn": {"width": 64, "rate": 0.05, "adam": 5e-4, "epochs": 4, "people": 5, "rows_per_person": 8},
   "ntk_scrubbing": {},
-  "l_codec": {"weight_decay": 0.01, "epsilon": None, "group": 16, "copies": 100, "max_examples": 256, "iterations": 10},
+  "l_codec": {"weight_decay": 0.01, "epsilon": 1e9, "group": 16, "copies": 50, "max_examples": 256, "iterations": 10},
   "slug": {},
   "jit_lipschitz": {"rate": 2e-4},
   "pgu": {"rate": 0.5, "epochs": 5, "energy": 0.75},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from unlearnjax import curvature, losses, objectives
 
 SIZE, VALID = 11, 8
 XENT = objectives.cross_entropy(tanh_mlp, train=False)
+ROWS = (None, 4, 1)
 NAMES = ("hvp", "ggn", "jacobian", "transpose")
 
 
@@ -27,19 +30,15 @@ def world():
   return params, batch, vector, jnp.asarray(rng.normal(size=(SIZE, 3)))
 
 
+@functools.partial(jax.jit, static_argnames="rows")
 def products(params, batch, vector, cotangent, rows):
   """All products at once, so that they share a compilation."""
-
-  @jax.jit
-  def run(params, batch, vector, cotangent):
-    return {
-      "hvp": curvature.hvp(XENT, params, batch, vector, view(), microbatch=rows),
-      "ggn": curvature.ggn_vp(tanh_mlp, losses.cross_entropy, params, batch, vector, microbatch=rows),
-      "jacobian": curvature.jacobian_vp(tanh_mlp, params, batch, vector, microbatch=rows),
-      "transpose": curvature.jacobian_tvp(tanh_mlp, params, batch, cotangent, microbatch=rows),
-    }
-
-  return run(params, batch, vector, cotangent)
+  return {
+    "hvp": curvature.hvp(XENT, params, batch, vector, view(), microbatch=rows),
+    "ggn": curvature.ggn_vp(tanh_mlp, losses.cross_entropy, params, batch, vector, microbatch=rows),
+    "jacobian": curvature.jacobian_vp(tanh_mlp, params, batch, vector, microbatch=rows),
+    "transpose": curvature.jacobian_tvp(tanh_mlp, params, batch, cotangent, microbatch=rows),
+  }
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +61,14 @@ def found():
       "transpose": jnp.einsum("bcp,bc->p", jacobian, cotangent[rows]),
     }
     by_rows = {}
-    for rows in (None, 4, 1, 100):
+    for rows in ROWS:
       each = products(params, batch, vector, cotangent, rows)
       by_rows[rows] = {name: np.asarray(ravel_pytree(x)[0]) for name, x in each.items()}
   return dense, by_rows
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("rows", [None, 4, 1, 100])
+@pytest.mark.parametrize("rows", ROWS)
 def test_equals_the_matrix_written_out_for_any_microbatch(found, name, rows):
   dense, by_rows = found
   np.testing.assert_allclose(by_rows[rows][name], dense[name], rtol=1e-10, atol=1e-13)
@@ -80,13 +79,12 @@ def test_symmetric_and_transposed():
     params, batch, v, cotangent = world()
     u = jax.tree.map(lambda x: jnp.cos(7 * x), v)
     dot = curvature.trees.dot
-    ggn = lambda x: curvature.ggn_vp(tanh_mlp, losses.cross_entropy, params, batch, x)
-    for product in (lambda x: curvature.hvp(XENT, params, batch, x), ggn):
-      np.testing.assert_allclose(dot(u, product(v)), dot(v, product(u)), rtol=1e-10)
-    assert dot(v, ggn(v)) > 0
+    of_u, of_v = (products(params, batch, x, cotangent, None) for x in (u, v))
+    for name in ("hvp", "ggn"):
+      np.testing.assert_allclose(dot(u, of_v[name]), dot(v, of_u[name]), rtol=1e-10)
+    assert dot(v, of_v["ggn"]) > 0
     masked = jnp.where(batch["valid"][:, None], cotangent, 0)
-    left = jnp.vdot(curvature.jacobian_vp(tanh_mlp, params, batch, v), masked)
-    np.testing.assert_allclose(left, dot(v, curvature.jacobian_tvp(tanh_mlp, params, batch, cotangent)), rtol=1e-10)
+    np.testing.assert_allclose(jnp.vdot(of_v["jacobian"], masked), dot(v, of_v["transpose"]), rtol=1e-10)
 
 
 def test_both_matrices_are_one_for_a_model_that_is_linear_in_its_weights():
@@ -109,19 +107,28 @@ def test_bfloat16_weights_give_float32_products():
   params = mlp_params(dtype=jnp.bfloat16)
   v = jax.tree.map(lambda p: jnp.ones(p.shape, jnp.float32), params)
   batch = random_role(size=4)
-  ggn = curvature.ggn_vp(tanh_mlp, losses.cross_entropy, params, batch, v, microbatch=2)
-  hessian = curvature.hvp(XENT, params, batch, v, microbatch=2)
-  along = curvature.jacobian_vp(tanh_mlp, params, batch, v)
-  assert {x.dtype for x in jax.tree.leaves((ggn, hessian, along))} == {jnp.dtype(jnp.float32)}
+  found = jax.eval_shape(
+    lambda p: (
+      curvature.ggn_vp(tanh_mlp, losses.cross_entropy, p, batch, v, microbatch=2),
+      curvature.hvp(XENT, p, batch, v, microbatch=2),
+      curvature.hvp(XENT, p, batch, v),
+      curvature.jacobian_vp(tanh_mlp, p, batch, v),
+      curvature.jacobian_tvp(tanh_mlp, p, batch, jnp.ones((4, 4))),
+    ),
+    params,
+  )
+  assert {x.dtype for x in jax.tree.leaves(found)} == {jnp.dtype(jnp.float32)}
 
 
 def test_an_empty_batch_gives_zeros():
   params, batch = mlp_params(), {**random_role(size=4), "valid": jnp.zeros(4, bool)}
-  found = [
-    curvature.hvp(XENT, params, batch, params, microbatch=2),
-    curvature.ggn_vp(tanh_mlp, losses.cross_entropy, params, batch, params),
-    curvature.jacobian_vp(tanh_mlp, params, batch, params),
-  ]
+  found = jax.jit(
+    lambda p: (
+      curvature.hvp(XENT, p, batch, p, microbatch=2),
+      curvature.ggn_vp(tanh_mlp, losses.cross_entropy, p, batch, p),
+      curvature.jacobian_vp(tanh_mlp, p, batch, p),
+    )
+  )(params)
   assert not any(np.any(np.asarray(x)) for x in jax.tree.leaves(found))
 
 

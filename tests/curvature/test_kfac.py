@@ -122,6 +122,7 @@ def test_convolutions_sum_what_they_see_and_average_what_comes_back():
   np.testing.assert_allclose(factors["outputs"], g, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_drawn_labels_average_to_the_expected_factors():
   params = mlp_params(sizes=(4, 3, 3))
   many = role(np.repeat(RNG.normal(size=(1, 4)), 4000, 0).astype(np.float32), y=np.zeros(4000, np.int32))

@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
 HERE = pathlib.Path(__file__).resolve()
 NAMES = ("hvp", "ggn_vp", "jacobian_vp", "jacobian_tvp", "cg", "ntk", "kfac_factors", "fisher_diag")
 

@@ -12,6 +12,7 @@ from toy_net import mlp_params, random_role, tanh_mlp, view
 from unlearnjax import curvature, objectives
 
 pytest.importorskip("matfree")
+pytestmark = pytest.mark.slow
 
 PARAMS, BATCH = mlp_params(sizes=(6, 3, 4)), random_role()
 XENT = objectives.cross_entropy(tanh_mlp, train=False)

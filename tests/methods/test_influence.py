@@ -41,6 +41,16 @@ def test_ridge_regression_is_retrained_exactly():
   assert np.abs(found - model.params["kernel"]).max() > 0.01
 
 
+def test_ridge_regression_is_retrained_to_1e_10_in_float64():
+  rng = np.random.default_rng(3)
+  x, y = rng.normal(size=(30, 4)), rng.normal(size=(30, 1))
+  with jax.enable_x64():
+    table, model = Examples({"x": x, "y": y}), Model({"kernel": jnp.asarray(ridge(x, y))}, fn=linear)
+    method = influence(damping=L2, loss=losses.squared_error, tolerance=1e-13)
+    found = forget(method, model, ForgetRequest(table[:7], table[7:]), key=KEY).model.params["kernel"]
+    np.testing.assert_allclose(found, ridge(x[7:], y[7:]), atol=1e-10)
+
+
 def test_woodfisher_is_the_inverse_of_its_matrix():
   """The step solves (damping I + mean g g^T) step = influence, with gradients of each retain example."""
   request, damping = class_request(), 0.5

@@ -68,21 +68,20 @@ def layers(tree, path=""):
   return {k: v for name, part in tree.items() for k, v in layers(part, f"{path}/{name}".strip("/")).items()}
 
 
-def test_only_chosen_slices_move_and_noise_does_not_leave_them():
+@pytest.mark.parametrize("epsilon", [1e4, pytest.param(None, marks=pytest.mark.slow)])
+def test_only_chosen_slices_move_and_noise_does_not_leave_them(epsilon):
   start = trained(MLP)
-  for options in (dict(epsilon=None), dict(epsilon=1e4)):
-    method = l_codec(weight_decay=0.1, limit=1, max_drop=None, **options, **SMALL)
-    result = forget(method, start, one_example(), key=KEY)
-    assert sum(int(units.sum()) for units in changed(result.model.params, start.params).values()) == 1
+  method = l_codec(weight_decay=0.1, limit=1, max_drop=None, epsilon=epsilon, **SMALL)
+  result = forget(method, start, one_example(), key=KEY)
+  assert sum(int(units.sum()) for units in changed(result.model.params, start.params).values()) == 1
 
 
+@pytest.mark.slow
 def test_a_step_that_ruins_the_others_is_not_taken():
   run = Run()
   method = l_codec(weight_decay=0.01, epsilon=1e-6, max_drop=0.05, **SMALL)
   result = forget(method, trained(MLP), one_example(), key=KEY, run=run)
   assert equal(result.model.params, trained(MLP).params) and run.cost.steps == 1
-  taken = forget(method._replace(), trained(MLP), one_example(), key=KEY)
-  assert equal(taken.model.params, result.model.params)
 
 
 def test_noise_falls_with_privacy_and_grows_with_the_group():

@@ -42,7 +42,8 @@ def codec(y: Array, z: Array, x: Array | None = None) -> Array:
 
   Returns:
     f[] <= 1, towards 0 where Y and Z are independent given X (negative values are noise) and towards 1 where Y is a
-    function of Z given X. 0 where x, or nothing at all, already decides y.
+    function of Z given X. Where x nearly decides y, both sums are small and the value says nothing, often far below
+    0; for a constant y it is 0.
 
   Raises:
     ValueError: variables of different lengths.
@@ -67,7 +68,8 @@ def foci(features: Array, y: Array, *, limit: int | None = None, jitter: float =
   """Feature ordering by conditional independence: the variables that y depends on, its Markov blanket.
 
   Adds the variable with the largest T(Y, X_j | chosen), and stops where none is above 0 (arXiv:1910.12327). n^2 p
-  operations a chosen variable; memory n^2.
+  operations a chosen variable; memory n^2. Being greedy, it cannot see variables that only tell together, as the terms
+  of a sum modulo 1.
 
   Args:
     features: f[n, p].
@@ -85,7 +87,7 @@ def foci(features: Array, y: Array, *, limit: int | None = None, jitter: float =
 
   Example:
     >>> a, b, c = jax.random.uniform(jax.random.key(0), (3, 400))
-    >>> foci(jnp.stack([c, a, b], 1), (a + b) % 1).selected.tolist()
+    >>> foci(jnp.stack([c, a, b], 1), a + b).selected.tolist()
     [False, True, True]
   """
   features, y = jnp.asarray(features), jnp.asarray(y)
