@@ -111,7 +111,7 @@ ROWS = (
     "Mehta",
     2022,
     "curvature edits metrics",
-    factories="l_codec curvature.foci curvature.codec",
+    factories="l_codec",
     experiment="experiments.classify.run",
   ),
   _paper(
