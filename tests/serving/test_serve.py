@@ -10,7 +10,7 @@ import pytest
 from serving.counting import COUNTING, DATA, EXPECTED, KEY, MODEL, STREAM, answers, service, task
 
 from unlearnjax import methods
-from unlearnjax.core import Examples, Run, Verbs
+from unlearnjax.core import Examples, Guarantee, Run, Verbs
 from unlearnjax.ledger import Busy, LedgerError, read
 from unlearnjax.serving import Forget, Learn, ids_digest, serve, tree_digest, verify_directory
 
@@ -175,6 +175,15 @@ def test_an_abandoned_service_lets_the_next_one_in(tmp_path):
   with service(tmp_path) as running:
     next(running)
   assert answers(tmp_path)[1] == EXPECTED
+
+
+def test_receipts_state_the_guarantee_of_the_method_and_of_the_request():
+  assert methods.certified_removal(epsilon=0.5, delta=1e-3).guarantee[:3] == ("certified", 0.5, 1e-3)
+  assert methods.salun().guarantee.kind == "empirical" and methods.retrain(recipe=None).guarantee.kind == "exact"
+  growing = lambda state, refs: Guarantee("certified", float(state.step) / 10, 1e-5, "it adds up")
+  stream = [STREAM[0], Forget([1]), Forget([2])]
+  receipts = list(serve(COUNTING._replace(guarantee=growing), MODEL, stream, key=KEY))
+  assert [r.guarantee and round(r.guarantee["epsilon"], 3) for r in receipts] == [None, 0.2, 0.3]
 
 
 def test_receipts_carry_the_numbers_of_the_factory():

@@ -9,6 +9,7 @@ import optax
 
 from unlearnjax import curvature, objectives
 from unlearnjax.core import (
+  Guarantee,
   Method,
   Model,
   ModelFn,
@@ -151,4 +152,5 @@ def certified_removal(
 
     return Verbs(init, plain_model(fn), learn=learn, forget=forget)
 
-  return Method("certified_removal", bind)
+  about = "of the last layer, against training it on the rest; of the model, if its other layers never saw the data"
+  return Method("certified_removal", bind, Guarantee("certified", epsilon, delta, about))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from unlearnjax import losses, objectives, updates
 from unlearnjax.core import (
+  Guarantee,
   Method,
   Model,
   ModelFn,
@@ -25,6 +26,9 @@ from unlearnjax.core.types import EMPTY
 from unlearnjax.methods.exact import head as heads
 from unlearnjax.methods.parts import restart
 from unlearnjax.metrics.privacy import noisy_gd_rdp
+
+DELTA = 1e-5
+"""Of the (epsilon, delta) that receipts state."""
 
 
 def noisy_gd(
@@ -127,4 +131,12 @@ def noisy_gd(
 
     return Verbs(init, model, learn=learn, forget=forget)
 
-  return Method("noisy_gd", bind)
+  def promise(state, refs):
+    """The Renyi bound of the last request as (epsilon, delta), Mironov 2017, proposition 3."""
+    epsilon = float(state.slots["divergence"]) + math.log(1 / DELTA) / (order - 1)
+    about = (
+      f"of the last layer, from its Renyi divergence of order {order:g}; of the model, if the rest saw no such data"
+    )
+    return Guarantee("certified", epsilon, DELTA, about) if math.isfinite(epsilon) else Guarantee()
+
+  return Method("noisy_gd", bind, promise)
