@@ -43,6 +43,7 @@ CASES = {
   "mas": lambda: methods.mas(strength=0.1, **SMALL),
   "mcl": lambda: methods.mcl(decay=0.5, **SMALL),
   "online_ewc": lambda: methods.online_ewc(strength=1.0, **SMALL),
+  "refresh": lambda: methods.refresh(rate=1e-3, capacity=20, **SMALL),
   "rehearsal_free": lambda: methods.rehearsal_free(anchor="ewc", features=0.01, site="head:in", **LONG),
   "si": lambda: methods.si(strength=0.1, **SMALL),
   "spectral_regularization": lambda: methods.spectral_regularization(weight=1e-3, **SMALL),

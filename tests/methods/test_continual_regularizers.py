@@ -128,6 +128,18 @@ def test_without_its_weight_each_is_fine_tuning(name, options):
 
 
 @pytest.mark.slow
+def test_refresh_without_its_rate_is_replay_and_with_a_great_one_unlearns():
+  plain, none = learned("er", capacity=20)[-1], learned("refresh", rate=0.0, capacity=20)[-1]
+  close(plain.model.params, none.model.params, atol=1e-5)
+  much = learned("refresh", rate=0.1, capacity=20)[-1]
+  loss = lambda result: objectives.cross_entropy(FN, train=False)(
+    result.model.params, role(DATA.column("x"), y=DATA.column("y")), view()
+  )[0]
+  assert loss(much) > loss(none)
+  assert all(jnp.any(x > 0) for x in jax.tree.leaves(much.refs["importance"]))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ewc", "online_ewc", "si", "mas", "lwf"])
 def test_a_strong_anchor_keeps_the_first_task(name):
   strength = dict(ewc=5.0, online_ewc=5.0, si=5.0, mas=5.0, lwf=20.0)[name]

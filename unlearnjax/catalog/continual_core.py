@@ -14,6 +14,7 @@ ROWS = (
     "Wang",
     2024,
     "losses updates memory curvature",
+    factories="refresh",
   ),
   _paper(
     54,

@@ -25,6 +25,7 @@ MODULES = {
     "ogd",
     "online_ewc",
     "pca_ogd",
+    "refresh",
     "rehearsal_free",
     "sequential",
     "si",
