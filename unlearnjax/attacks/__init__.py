@@ -5,7 +5,9 @@ under `jit`. An attack measures one model (SVC, thresholds, losses) or many (LiR
 the value of the retrained model, which is chance wherever the docstring says so.
 """
 
+from unlearnjax.attacks.context import perturb_text, recovered_share, with_context
 from unlearnjax.attacks.epsilon import final_score, forgetting_epsilon, forgetting_score
+from unlearnjax.attacks.gcg import Compression, Prompt, compression_ratio, gcg
 from unlearnjax.attacks.inside import (
   Probe,
   answer_rank,
@@ -34,17 +36,21 @@ from unlearnjax.attacks.threshold import ThresholdResult, threshold_mia
 from unlearnjax.attacks.ulira import ULiraResult, ulira
 
 __all__ = [
+  "Compression",
   "Probe",
+  "Prompt",
   "RocReport",
   "ThresholdResult",
   "ULiraResult",
   "answer_rank",
   "code_agreement",
+  "compression_ratio",
   "entropy_mia",
   "final_score",
   "forest_mia",
   "forgetting_epsilon",
   "forgetting_score",
+  "gcg",
   "gradient_norm",
   "linear_probe",
   "lira",
@@ -54,7 +60,9 @@ __all__ = [
   "membership_auc",
   "min_k",
   "min_k_plus_plus",
+  "perturb_text",
   "quantize",
+  "recovered_share",
   "reference_score",
   "regression_mia",
   "relearn",
@@ -66,6 +74,7 @@ __all__ = [
   "training_privacy",
   "transfer_forgetting_rate",
   "ulira",
+  "with_context",
   "without_direction",
   "zlib_score",
 ]
