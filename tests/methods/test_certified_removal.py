@@ -50,7 +50,7 @@ def test_ridge_regression_is_retraining_to_ten_digits():
   with jax.enable_x64(True):
     key = jax.random.key(1)
     model = Model({"head": {"kernel": jnp.zeros((4, 1), jnp.float64)}}, fn=LinearFn())
-    method = certified_removal(loss="squared", l2=L2, sigma=2.0, tolerance=1e-14, iterations=60)
+    method = certified_removal(loss="squared", radius=None, l2=L2, sigma=2.0, tolerance=1e-14, iterations=60)
     (start,) = learn(method, model, [Task("all", 0, table)], key=key)
     before = np.asarray(start.state.params["head"]["kernel"])[:, 0]
     b = np.asarray(start.state.slots["perturbation"]["kernel"])[:, 0]
@@ -64,7 +64,8 @@ def test_ridge_regression_is_retraining_to_ten_digits():
 
 def logistic_gradient(state, source):
   """Norm of the gradient of the perturbed loss at the head, by hand."""
-  x = outputs(trained().replace(params=state.params), source, capture=("head:in",))["head:in"].astype(np.float64)
+  x = outputs(trained().replace(params=state.params), source, capture=("head:in",))["head:in"]
+  x = np.asarray(heads.clip_rows(x, 1.0), np.float64)
   head = jax.tree.map(lambda a: np.asarray(a, np.float64), state.params["head"])
   b = jax.tree.map(lambda a: np.asarray(a, np.float64), state.slots["perturbation"])
   z = x @ head["kernel"] + head["bias"]
@@ -100,7 +101,9 @@ def test_the_bound_is_quadratic_in_the_step_and_holds_for_a_random_problem():
   w, step = rng.normal(size=5), 0.3 * rng.normal(size=5)
   curve = lambda w: jax.nn.sigmoid(x @ w) * jax.nn.sigmoid(-(x @ w))
   moved = x.T @ ((curve(w + step) - curve(w)) * (x @ step))  # the change of curvature along the step
-  assert float(jnp.linalg.norm(moved)) <= float(curvature.newton_residual(x, jnp.asarray(step), 0.25))
+  bounds = [float(curvature.newton_residual(x, jnp.asarray(step), 0.25, bound=b)) for b in ("rows", "paper")]
+  left = np.mean([np.asarray(x.T @ ((curve(w + s * step) - curve(w)) * (x @ step))) for s in np.linspace(0, 1, 101)], 0)
+  assert np.linalg.norm(left) <= bounds[0] < bounds[1] and float(jnp.linalg.norm(moved)) <= bounds[1]
 
 
 def test_a_spent_budget_trains_again_with_new_noise():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +42,8 @@ def certified_removal(
   sigma: float = 1.0,
   l2: float = 1e-3,
   loss: str = "logistic",
+  radius: float | None = 1.0,
+  bound: str = "paper",
   accountant: str = "classical",
   iterations: int = 100,
   solver_iterations: int = 200,
@@ -66,6 +70,9 @@ def certified_removal(
       accuracy.
     l2: > 0, per example.
     loss: "logistic", one regression a class, or "squared", on numbers or one-hot labels.
+    radius: features longer than this are cut to it, also by the model that is served: the bound grows with the square of
+      their norm. None leaves them.
+    bound: of the gradient that is left, see `curvature.newton_residual`; "rows" is smaller and lasts longer.
     accountant: see `metrics.noise_multiplier`; "exact" needs the extra `privacy`.
     iterations: of L-BFGS on all data, in training.
     solver_iterations, tolerance: of conjugate gradients, in the step.
@@ -83,10 +90,14 @@ def certified_removal(
   for name, value in (("sigma", sigma), ("l2", l2), ("iterations", iterations), ("tolerance", tolerance)):
     check.positive(name, value)
   check.positive("solver_iterations", solver_iterations)
+  check.one_of("bound", bound, curvature.residual.BOUNDS)
+  if radius is not None:
+    check.positive("radius", radius)
   budget = sigma / noise_multiplier(epsilon, delta, accountant)
   rows_loss, gamma = LOSSES[loss]
 
   def bind(fn: ModelFn) -> Verbs:
+    served = fn if radius is None else heads.ClippedFn(fn, site, radius)
     data_loss = objectives.supervised(heads.linear, rows_loss, train=False)
     step = descend({"train": objectives.perturbed(data_loss, l2=l2)}, optax.lbfgs())
     total = curvature.gradient(data_loss, reduce="sum")
@@ -107,7 +118,13 @@ def certified_removal(
       inner, _ = fit(step, step.init(inner), plan, {"perturbation": noise}, run)
       slope = fold(total, Model(inner.params, fn=heads.linear), source, run, name="left")
       left = jax.tree.map(lambda g, w, b: g + len(source) * l2 * w + b, slope, inner.params, noise)
-      slots = {"perturbation": noise, "spent": optax.tree.norm(left), "fits": state.slots["fits"] + 1}
+      spent = optax.tree.norm(left)
+      if float(spent) > budget:
+        text = (
+          "certified_removal: training left a gradient of norm %.3g, more than the budget %.3g: every removal will "
+        )
+        logging.getLogger("unlearnjax").warning(text + "train again; give more iterations or sigma", spent, budget)
+      slots = {"perturbation": noise, "spent": spent, "fits": state.slots["fits"] + 1}
       return heads.with_head(state, site, inner.params).replace(slots=slots)
 
     @jax.jit
@@ -120,7 +137,7 @@ def certified_removal(
       move, _ = curvature.cg(product, jax.tree.map(lambda g: g / count, slope), **solve)
       error = jax.tree.map(lambda a, v, g: count * (a + l2 * v) - g, product(move), move, slope)
       x = jnp.where(batch["valid"][:, None], heads.with_ones(batch["inputs"]["x"], head), 0)
-      return move, curvature.newton_residual(x, heads.as_matrix(move), gamma) + optax.tree.norm(error)
+      return move, curvature.newton_residual(x, heads.as_matrix(move), gamma, bound=bound) + optax.tree.norm(error)
 
     def remove(head, gone, kept, run):
       slope = fold(total, Model(head, fn=heads.linear), gone, run, name="gradient_forget")
@@ -135,13 +152,13 @@ def certified_removal(
     def learn(state, refs, task, run):
       if int(state.slots["fits"]):
         raise ValueError(f"certified_removal learns once, from all data; task {task.name!r} is its second")
-      return train(state, heads.features(fn, state, task.train, run, site), run), refs
+      return train(state, heads.features(served, state, task.train, run, site), run), refs
 
     def forget(state, refs, request, run):
       if not int(state.slots["fits"]):
         raise ValueError("certified_removal must learn before it can forget: give uj.learn's result to start=")
       kept = need_retain("certified_removal", request)
-      gone, kept = heads.split_features(fn, state, request.forget, kept, run, site)
+      gone, kept = heads.split_features(served, state, request.forget, kept, run, site)
       head = heads.head_of(state.params, site)
       found = run.once("removal", lambda: remove(head, gone, kept, run))
       spent = state.slots["spent"] + found["bound"]
@@ -150,7 +167,7 @@ def certified_removal(
       state = heads.with_head(state, site, jax.tree.map(jnp.add, head, found["step"]))
       return state.replace(slots={**state.slots, "spent": spent}), refs
 
-    return Verbs(init, plain_model(fn), learn=learn, forget=forget)
+    return Verbs(init, plain_model(served), learn=learn, forget=forget)
 
   about = "of the last layer, against training it on the rest; of the model, if its other layers never saw the data"
   return Method("certified_removal", bind, Guarantee("certified", epsilon, delta, about))
