@@ -38,7 +38,7 @@ DIGITS: Mapping[str, Hyper] = {
   "ssd": {"alpha": 8.0, "lam": 1.0, "batch_size": 8},
   "influence": {"alpha": 20.0, "iterations": 10},
   "fisher_forgetting": {"alpha": 1e-6},
-  "certified_removal": {"sigma": 1.0, "l2": 1e-3, "iterations": 60, "solver_iterations": 100},
+  "certified_removal": {"sigma": 5.0, "l2": 0.01, "bound": "rows", "solver_iterations": 50},
   "noisy_gd": {"noise": 0.02, "l2": 0.02, "radius": 2.0, "learning_rate": 0.39, "steps": 600, "forget_steps": 300},
   "meta_unlearn": {"width": 64, "rate": 0.05, "adam": 5e-4, "epochs": 4, "people": 5, "rows_per_person": 8},
   "ntk_scrubbing": {},

@@ -21,8 +21,8 @@ def newton_residual(features: Array, step: Array, lipschitz: float, *, bound: st
     features: X, f[n, d], of the examples that stay. Rows of zeros change nothing.
     step: v, f[d] or f[d, C].
     lipschitz: gamma >= 0: 0 for squared error, whose step is exact, 1/4 for the logistic loss.
-    bound: "paper", or "rows": (gamma / 2) |X| sqrt(sum_i (x_i v)^4), which is smaller. It is what is left when the change
-      of curvature is integrated along v, row by row.
+    bound: "paper", or "rows": (gamma / 2) |X| sqrt(sum_i (x_i v)^4), which is smaller. It is what is left when the
+      change of curvature is integrated along v, row by row.
 
   Returns:
     f[] >= 0.

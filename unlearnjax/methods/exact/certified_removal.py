@@ -70,8 +70,8 @@ def certified_removal(
       accuracy.
     l2: > 0, per example.
     loss: "logistic", one regression a class, or "squared", on numbers or one-hot labels.
-    radius: features longer than this are cut to it, also by the model that is served: the bound grows with the square of
-      their norm. None leaves them.
+    radius: features longer than this are cut to it, also by the model that is served: the bound grows with the square
+      of their norm. None leaves them.
     bound: of the gradient that is left, see `curvature.newton_residual`; "rows" is smaller and lasts longer.
     accountant: see `metrics.noise_multiplier`; "exact" needs the extra `privacy`.
     iterations: of L-BFGS on all data, in training.
@@ -120,10 +120,12 @@ def certified_removal(
       left = jax.tree.map(lambda g, w, b: g + len(source) * l2 * w + b, slope, inner.params, noise)
       spent = optax.tree.norm(left)
       if float(spent) > budget:
-        text = (
-          "certified_removal: training left a gradient of norm %.3g, more than the budget %.3g: every removal will "
+        logging.getLogger("unlearnjax").warning(
+          "certified_removal: training left a gradient of norm %.3g, above the budget %.3g: every removal will train "
+          "again; give more iterations or sigma",
+          float(spent),
+          budget,
         )
-        logging.getLogger("unlearnjax").warning(text + "train again; give more iterations or sigma", spent, budget)
       slots = {"perturbation": noise, "spent": spent, "fits": state.slots["fits"] + 1}
       return heads.with_head(state, site, inner.params).replace(slots=slots)
 
