@@ -71,7 +71,7 @@ CONFIGS: Mapping[str, Config] = {
 
 METHODS: Mapping[str, Hyper] = {
   "fine_tune": {"rate": 0.1},
-  "joint": {"rate": 0.1},
+  "joint": {"rate": 0.1, "epochs": 15},
   "er": {"rate": 0.1, "capacity": 200},
   "der": {"rate": 0.1, "capacity": 200, "alpha": 0.5},
   "der_pp": {"rate": 0.1, "capacity": 200, "alpha": 0.2, "beta": 1.0},
@@ -79,8 +79,8 @@ METHODS: Mapping[str, Hyper] = {
   "icarl": {"rate": 1.0, "capacity": 200},
   "gem": {"rate": 0.1, "margin": 0.5, "memory_per_task": 40},
   "agem": {"rate": 0.1, "memory_per_task": 40},
-  "ogd": {"rate": 0.03, "memory_per_task": 40},
-  "pca_ogd": {"rate": 0.03, "memory_per_task": 40, "sampled": 150},
+  "ogd": {"rate": 0.03, "memory_per_task": 20},
+  "pca_ogd": {"rate": 0.03, "memory_per_task": 20, "sampled": 100},
   "gpm": {"rate": 0.1},
   "ewc": {"rate": 0.03, "strength": 30.0},
   "online_ewc": {"rate": 0.03, "strength": 30.0},
@@ -94,7 +94,7 @@ METHODS: Mapping[str, Hyper] = {
   "mcl": {"rate": 0.1},
   "spectral_regularization": {"rate": 0.1},
 }
-"""Memories hold 200 examples in all, or 40 a task."""
+"""Memories hold 200 examples in all, or 40 a task; those of gradients 20 a task."""
 
 LEFT_OUT = ("mcl", "spectral_regularization")
 """Not in the table unless they are named: the one needs a trained model, the other streams of many tasks."""

@@ -81,7 +81,7 @@ def hypernetwork(
 
     served = reparam.by_entropy(bound, tasks, seen="known", classes="classes") if infer_task else bound
     model = with_refs(served, net.ref, "known", "classes")
-    settings = dict(epochs=epochs, batch_size=batch_size, every=every)
+    settings = dict(epochs=epochs, batch_size=batch_size, every=every, watched=served)
     return over(net, learner(bound, step, refs=first, before=before, model=model, **settings))
 
   return Method("hypernetwork", bind)
