@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import jax
+import numpy as np
 import optax
 import pytest
 
@@ -58,3 +59,24 @@ def test_a_hypernetwork_keeps_its_tasks():
   free, kept = figures("task", "hypernetwork", beta=0.0, **more), figures("task", "hypernetwork", beta=0.01, **more)
   scale = 100 if kept[0] > 1 else 1
   assert kept[0] > 0.95 * scale and kept[1] > free[1] + 0.02 * scale
+
+
+def _random_labels(tasks):
+  """The same images with fresh random labels in every task: nothing to remember, everything to learn anew."""
+  x = uj.data.load("digits").train.column("x")[:200]
+  for t in range(tasks):
+    y = np.random.default_rng(t).integers(0, 10, len(x)).astype(np.int32)
+    yield uj.Task(str(t), t, uj.Examples({"x": x, "y": y}), None, tuple(range(10)))
+
+
+def test_a_network_loses_its_plasticity_and_a_spectral_penalty_keeps_it():
+  fn = uj.models.make("mlp", input_shape=(8, 8, 1), num_outputs=10, widths=(64, 64, 64))
+  ends = {}
+  for weight in (0.0, 1e-3):
+    method = uj.methods.spectral_regularization(weight=weight, tx=optax.adam(5e-3), epochs=50, batch_size=50)
+    stream = list(_random_labels(10))
+    results = uj.learn(method, fn.init(jax.random.key(0)), stream, key=jax.random.key(1))
+    right = lambda model, source: np.mean(uj.outputs(model, source)["logits"].argmax(-1) == source.column("y"))
+    ends[weight] = [float(right(result.model, task.train)) for result, task in zip(results, stream)]
+  assert min(ends[0.0][0], ends[1e-3][0]) > 0.95
+  assert np.mean(ends[0.0][-3:]) < 0.5 and np.mean(ends[1e-3][-3:]) > 0.9
