@@ -156,7 +156,7 @@ class _Fit:
         if due and not self.done and self.position < steps:
           self._save(done=False)
           last_save = time.perf_counter()
-        if not self.done and self.position < steps and stop_asked(self.position):
+        if not self.done and self.position < steps and stop_asked():
           if self.saved != (self.position, False):
             self._save(done=False)
           kept = "is saved" if self.store is not None else "is lost: the run has no output directory"

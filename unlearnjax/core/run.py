@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import pathlib
 import threading
 import time
@@ -102,7 +103,7 @@ class Stopped(KeyboardInterrupt):
   """Somebody asked this process to stop, and what was running has been saved: the same command goes on from there."""
 
 
-_STOP = threading.Event()
+_STOP, _CALLS = threading.Event(), itertools.count()
 
 
 def ask_to_stop(*_: Any) -> None:
@@ -115,19 +116,17 @@ def forget_to_stop() -> None:
   _STOP.clear()
 
 
-def stop_asked(position: int) -> bool:
+def stop_asked() -> bool:
   """Whether a fit should save and stop now.
 
-  Several processes must stop at the same step: there the runtime decides, after a SIGTERM to any of them.
-
-  Args:
-    position: of the fit; all processes ask with the same numbers.
+  Several processes must stop at the same place: after a SIGTERM to any of them the runtime names one of the next calls,
+  which it counts, so that all processes must call this equally often.
   """
   if jax.process_count() == 1:
     return _STOP.is_set()
   from jax.experimental import multihost_utils
 
-  return multihost_utils.reached_preemption_sync_point(position)
+  return multihost_utils.reached_preemption_sync_point(next(_CALLS))
 
 
 @dataclasses.dataclass
