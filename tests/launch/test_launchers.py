@@ -170,3 +170,27 @@ def test_a_job_that_gets_a_sigterm_saves_and_goes_on_on_another_mesh(tmp_path):
   code, out, err = jobs.finish(started("launch.local", "--job=experiments.classify.run", "--fake_devices=2", *rest))
   assert code == 0, err
   assert "fine_tune" in out and (tmp_path / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_one_goes_on_alone(tmp_path):
+  import socket
+
+  with socket.socket() as probe:
+    probe.bind(("localhost", 0))
+    port = probe.getsockname()[1]
+  what = ("--methods=fine_tune", "--epochs=1000", "--train_size=300", "--test_size=100", "--checkpoint_every=100")
+  rest = ("--", f"--out={tmp_path}", *what, "--devices=0")
+  place = ("launch.pod", "--job=experiments.classify.run", f"--coordinator=localhost:{port}", "--processes=2")
+  both = [started(*place, f"--process={i}", *rest) for i in range(2)]
+  steps = tmp_path / "checkpoints" / "seed0" / "original" / "train"
+  saved = lambda: sorted(int(p.name) for p in steps.glob("*") if p.name.isdigit())
+  deadline = time.time() + 300
+  while not saved() and time.time() < deadline and all(p.poll() is None for p in both):
+    time.sleep(0.2)
+  both[1].send_signal(signal.SIGTERM)  # one is told, and both stop
+  ends = [jobs.finish(p, timeout=300) for p in both]
+  assert [code for code, _, _ in ends] == [job.PREEMPTED] * 2, ends
+  assert 0 < max(saved()) < 5000
+  code, out, err = jobs.finish(started("launch.local", "--job=experiments.classify.run", *rest))
+  assert code == 0 and "fine_tune" in out, err
