@@ -9,13 +9,31 @@ import jax
 import jax.numpy as jnp
 
 from unlearnjax.core.types import Array
+from unlearnjax.kernels import keys
+from unlearnjax.kernels.choose import use_pallas
+from unlearnjax.kernels.stream import stream
+
+
+def count_reaching(x: Array, thresholds: Array, dtype, magnitude: bool, implementation: str) -> Array:
+  """uint32[T]: how many keys of x are >= thresholds[T]; keys are made anew, as stored ones would double the memory."""
+  count = thresholds.shape[0]
+  reaching = lambda key, at: [key >= at[i] for i in range(count)]
+  if thresholds.dtype == jnp.int32 and use_pallas(implementation, x):
+
+    def body(scalars, blocks, stacks):
+      del stacks
+      key = keys.to_keys(blocks[0], dtype, magnitude)
+      return (), [c.astype(jnp.int32) for c in reaching(key, scalars[0])]
+
+    return stream(body, [thresholds], [x], sums=(count, jnp.int32))[1].astype(jnp.uint32)
+  return count_true(reaching(keys.to_keys(x, dtype, magnitude), thresholds))
 
 
 def count_true(conditions: Sequence[Array]) -> Array:
   """uint32[len(conditions)]: how often each holds, in one pass over what they are computed from.
 
-  One reduction of many operands: separate sums would each read the array again (and XLA's CPU backend vectorizes only
-  reductions of several operands).
+  One reduction of many operands: separate sums would each read the array again, and XLA's CPU backend vectorizes counts
+  only in reductions of several operands.
   """
   ones = tuple(c.astype(jnp.uint32) for c in conditions)
   zeros = (jnp.uint32(0),) * len(ones)

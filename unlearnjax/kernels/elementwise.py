@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from unlearnjax.core import check
 from unlearnjax.core.types import Array, ArrayTree, Params
-from unlearnjax.kernels.choose import check_implementation
+from unlearnjax.kernels.choose import check_implementation, use_pallas
+from unlearnjax.kernels.stream import stream
 
 
 def dampen(
@@ -42,8 +43,7 @@ def dampen(
   check_implementation(implementation)
   check.same_structure("importance_all", importance_all, params, "params")
   check.same_structure("importance_forget", importance_forget, params, "params")
-  leaf = lambda theta, i_d, i_f: dampened(theta, i_d, i_f, alpha, lam)
-  return jax.tree.map(leaf, params, importance_all, importance_forget)
+  return _each(dampened, implementation, (alpha, lam), params, importance_all, importance_forget)
 
 
 def accumulate_square(
@@ -69,7 +69,7 @@ def accumulate_square(
   """
   check_implementation(implementation)
   check.same_structure("gradient", gradient, total, "total")
-  return jax.tree.map(lambda t, g: square_added(t, g, weight), total, gradient)
+  return _each(square_added, implementation, (weight,), total, gradient)
 
 
 def masked_update(params: Params, updates: ArrayTree, mask: ArrayTree, *, implementation: str = "auto") -> Params:
@@ -94,7 +94,21 @@ def masked_update(params: Params, updates: ArrayTree, mask: ArrayTree, *, implem
   check_implementation(implementation)
   check.same_structure("updates", updates, params, "params")
   check.same_structure("mask", mask, params, "params")
-  return jax.tree.map(updated, params, updates, mask)
+  return _each(updated, implementation, (), params, updates, mask)
+
+
+def _each(f, implementation: str, numbers, *trees: ArrayTree) -> ArrayTree:
+  """f(*leaves, *numbers) a leaf, by XLA or as a kernel's body: one formula for both."""
+
+  def leaf(*arrays):
+    arrays = tuple(map(jnp.asarray, arrays))
+    if not use_pallas(implementation, *arrays):
+      return f(*arrays, *numbers)
+    scalars = [jnp.asarray(n, jnp.float32) for n in numbers]
+    body = lambda values, blocks, stacks: ((f(*blocks, *(v[0] for v in values)),), ())
+    return stream(body, scalars, arrays, outs=(arrays[0].dtype,))[0][0]
+
+  return jax.tree.map(leaf, *trees)
 
 
 def wide_dtype(*arrays: Array) -> jnp.dtype:

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from unlearnjax.core import check
 from unlearnjax.core.tree import paths
 from unlearnjax.core.types import Array, ArrayTree, Params
-from unlearnjax.kernels.choose import check_implementation
+from unlearnjax.kernels.choose import check_implementation, use_pallas
 from unlearnjax.kernels.elementwise import wide_dtype
+from unlearnjax.kernels.stream import stream
 
 NAMES = ("forget", "retain", "inner", "weight")
 
@@ -44,7 +45,7 @@ def layer_moments(
   check.same_structure("gradient_forget", gradient_forget, params, "params")
   check.same_structure("gradient_retain", gradient_retain, params, "params")
   leaves = zip(*(jax.tree.leaves(t) for t in (gradient_forget, gradient_retain, params)))
-  found = [moments_of(*each) for each in leaves]
+  found = [moments_of(*each, implementation) for each in leaves]
   return {path: dict(zip(NAMES, each)) for path, each in zip(paths(params), found)}
 
 
@@ -55,7 +56,11 @@ def products(forget: Array, retain: Array, theta: Array) -> tuple[Array, ...]:
   return f * f, r * r, f * r, p * p
 
 
-def moments_of(forget: Array, retain: Array, theta: Array) -> tuple[Array, ...]:
+def moments_of(forget: Array, retain: Array, theta: Array, implementation: str = "xla") -> tuple[Array, ...]:
   """One leaf of `layer_moments`."""
+  arrays = jnp.asarray(forget), jnp.asarray(retain), jnp.asarray(theta)
+  if use_pallas(implementation, *arrays):
+    body = lambda values, blocks, stacks: ((), products(*blocks))
+    return tuple(stream(body, [], arrays, sums=(4, jnp.float32))[1])
   # XLA sums each of these in a tree, which keeps float32 accurate; one reduction of four operands would not be
-  return tuple(jnp.sum(x) for x in products(jnp.asarray(forget), jnp.asarray(retain), jnp.asarray(theta)))
+  return tuple(jnp.sum(x) for x in products(*arrays))

@@ -7,8 +7,13 @@ import jax.numpy as jnp
 
 from unlearnjax.core.tree import paths
 from unlearnjax.core.types import Array, ArrayTree
-from unlearnjax.kernels.choose import check_implementation
+from unlearnjax.kernels.choose import check_implementation, use_pallas
 from unlearnjax.kernels.elementwise import wide_dtype
+from unlearnjax.kernels.gram import gram_pallas
+from unlearnjax.kernels.stream import stream
+
+GRAM_TASKS = 128  # more do not fit a tensor core's tile, and the product is no longer bound by memory
+UPDATE_TASKS = 64  # terms that are worth writing out
 
 
 def gram(memory: ArrayTree, current: ArrayTree, *, implementation: str = "auto") -> tuple[Array, Array]:
@@ -35,7 +40,7 @@ def gram(memory: ArrayTree, current: ArrayTree, *, implementation: str = "auto")
   """
   check_implementation(implementation)
   check_memory(memory, current)
-  parts = [_gram_leaf(m, g) for m, g in zip(jax.tree.leaves(memory), jax.tree.leaves(current))]
+  parts = [_gram_leaf(m, g, implementation) for m, g in zip(jax.tree.leaves(memory), jax.tree.leaves(current))]
   return sum(p for p, _ in parts), sum(p for _, p in parts)
 
 
@@ -65,7 +70,7 @@ def rank_update(
   tasks = check_memory(memory, current)
   if jnp.shape(coefficients) != (tasks,):
     raise ValueError(f"coefficients must be f[{tasks}], one a stored gradient, got shape {jnp.shape(coefficients)}")
-  return jax.tree.map(lambda g, m: _update_leaf(g, m, coefficients), current, memory)
+  return jax.tree.map(lambda g, m: _update_leaf(g, m, coefficients, implementation), current, memory)
 
 
 def check_memory(memory: ArrayTree, current: ArrayTree) -> int:
@@ -84,7 +89,9 @@ def check_memory(memory: ArrayTree, current: ArrayTree) -> int:
   return tasks
 
 
-def _gram_leaf(memory: Array, current: Array) -> tuple[Array, Array]:
+def _gram_leaf(memory: Array, current: Array, implementation: str) -> tuple[Array, Array]:
+  if memory.shape[0] <= GRAM_TASKS and use_pallas(implementation, current, memory):
+    return gram_pallas(memory, current)
   # all axes are contracted at once: a reshape of a sharded leaf would gather it
   common = jnp.result_type(memory, current)
   memory, current = memory.astype(common), current.astype(common)
@@ -95,9 +102,19 @@ def _gram_leaf(memory: Array, current: Array) -> tuple[Array, Array]:
   return dot(memory, memory, rest, rest), dot(memory, current, rest, whole)
 
 
-def _update_leaf(current: Array, memory: Array, coefficients: Array) -> Array:
-  wide = wide_dtype(current, memory, coefficients)
-  total = current.astype(wide)
-  for t in range(memory.shape[0]):
-    total = total + coefficients[t].astype(wide) * memory[t].astype(wide)
-  return total.astype(current.dtype)
+def _update_leaf(current: Array, memory: Array, coefficients: Array, implementation: str) -> Array:
+  tasks, wide = memory.shape[0], wide_dtype(current, memory, coefficients)
+
+  def combined(values, current, rows):
+    total = current.astype(wide)
+    for value, row in zip(values, rows):
+      total = total + value * row.astype(wide)
+    return total.astype(current.dtype)
+
+  if tasks <= UPDATE_TASKS and use_pallas(implementation, current, memory):
+    body = lambda values, blocks, stacks: ((combined(values[0], blocks[0], stacks[0]),), ())
+    return stream(body, [coefficients.astype(wide)], [current], stacked=[memory], outs=(current.dtype,))[0][0]
+  if tasks > UPDATE_TASKS:
+    sum_rows = jnp.tensordot(coefficients.astype(wide), memory.astype(wide), axes=1, precision="highest")
+    return (current.astype(wide) + sum_rows).astype(current.dtype)
+  return combined(coefficients.astype(wide), current, memory)

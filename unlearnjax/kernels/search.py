@@ -1,8 +1,8 @@
 """The k-th largest of integers that can only be counted: a few thresholds a pass, no sort, no histogram in memory.
 
-A pass counts, for 16 thresholds at once, how many keys reach them. Seven thresholds cut the bracket into even parts, so
-every pass gains three bits whatever the keys; eight more lie around the place where interpolation expects the answer,
-so that smooth data need about four passes of 32.
+A pass counts, for T thresholds at once, how many keys reach them. Half of them cut the bracket into even parts, so that
+every pass gains log2(T / 2) bits whatever the keys; the others lie around the place where interpolation expects the
+answer, so that smooth data need few passes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import jax.numpy as jnp
 from unlearnjax.core.types import Array
 from unlearnjax.kernels import wide
 from unlearnjax.kernels.wide import Wide
-
-THRESHOLDS = 16
 
 
 class Bracket(NamedTuple):
@@ -34,6 +32,7 @@ def search(
   combine: Callable[[Array], Wide],
   start: Bracket,
   k: Wide,
+  width: int,
   *,
   first: Array | None = None,
   watch: Array | None = None,
@@ -42,11 +41,12 @@ def search(
   """Largest t such that at least k keys are >= t, for G groups of L leaves at once.
 
   Args:
-    counts: unsigned thresholds[G, 16] -> uint32[L, 16], keys of each leaf that are >= the thresholds of its group.
-    combine: uint32[L, 16] -> Wide[G, 16].
+    counts: unsigned thresholds[G, T] -> uint32[L, T], keys of each leaf that are >= the thresholds of its group.
+    combine: uint32[L, T] -> Wide[G, T].
     start: the first bracket, arrays [G].
     k: Wide[G], <= start.reach.
-    first: thresholds[G, 16] of the first pass, a guess.
+    width: T, a multiple of 4.
+    first: thresholds[G, T] of the first pass, a guess.
     watch: [G] a threshold that takes part in every pass.
     exact: search to the end; otherwise a low with exactly k keys is enough.
 
@@ -54,7 +54,7 @@ def search(
     (bracket, uint32[L] counts at `watch`). Where `reach` is not k, low == high is the k-th largest key.
   """
   # rows of counts are known only from a call: the shape tells L
-  leaves = jax.eval_shape(counts, jnp.zeros((*start.low.shape, THRESHOLDS), start.low.dtype)).shape[0]
+  leaves = jax.eval_shape(counts, jnp.zeros((*start.low.shape, width), start.low.dtype)).shape[0]
 
   def open_(state):
     passes, bracket, _ = state
@@ -63,7 +63,7 @@ def search(
 
   def body(state):
     passes, bracket, _ = state
-    thresholds = jax.vmap(_next)(bracket, k)
+    thresholds = jax.vmap(lambda b, k: _next(b, k, width))(bracket, k)
     if first is not None:
       thresholds = jnp.where(passes == 0, first, thresholds)
     if watch is not None:
@@ -92,18 +92,19 @@ def _narrow(bracket: Bracket, thresholds: Array, totals: Wide, k: Wide) -> Brack
   )
 
 
-def _next(bracket: Bracket, k: Wide) -> Array:
+def _next(bracket: Bracket, k: Wide, count: int) -> Array:
+  """Thresholds in (low, high]."""
   kind, width = bracket.low.dtype, bracket.high - bracket.low
   span = width.astype(jnp.float32)
   inside = jnp.maximum(wide.as_float(wide.minus(bracket.reach, bracket.above)), 1)
   part = jnp.clip(wide.as_float(wide.minus(bracket.reach, k)) / inside, 0, 1)
-  centre = part * span
-  spread = jnp.maximum(jnp.sqrt(part * (1 - part) / inside) * span, 1)
-  ratio = jnp.maximum(span / 8 / spread, 1) ** (jnp.arange(4) / 3)
-  around = jnp.concatenate([centre - spread * ratio, centre + spread * ratio])
+  spread = jnp.maximum(1.5 * jnp.sqrt(part * (1 - part) / inside) * span, 1)
+  # from what chance allows up to what a curved distribution may need
+  apart = spread * jnp.maximum(span / 8 / spread, 1) ** (jnp.arange(count // 4) / (count // 4))
+  around = jnp.concatenate([part * span - apart, part * span + apart])
   # a float32 close to 2**32 must not be rounded up to it
   around = jnp.clip(around, 0, span * (1 - 1e-6)).astype(kind)
-  even = (width // 8 + 1) * jnp.arange(8, dtype=kind)
-  spaced = bracket.low + jnp.clip(jnp.concatenate([around, even]), 1, jnp.maximum(width, 1)).astype(kind)
-  each = bracket.low + jnp.minimum(1 + jnp.arange(THRESHOLDS, dtype=kind), jnp.maximum(width, 1))
-  return jnp.where(width < THRESHOLDS, each, spaced)
+  even = (width // (count // 2) + 1) * jnp.arange(count // 2, dtype=kind)
+  spaced = jnp.clip(jnp.concatenate([around, even]), 1, jnp.maximum(width, 1))
+  each = jnp.minimum(1 + jnp.arange(count, dtype=kind), jnp.maximum(width, 1))
+  return bracket.low + jnp.where(width < count, each, spaced).astype(kind)

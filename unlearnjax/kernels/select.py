@@ -13,10 +13,8 @@ from unlearnjax.core.tree import paths
 from unlearnjax.core.types import Array, ArrayTree
 from unlearnjax.kernels import keys, wide
 from unlearnjax.kernels.choose import check_implementation, is_local
-from unlearnjax.kernels.count import count_true, reversed_index
-from unlearnjax.kernels.sample import guess
-from unlearnjax.kernels.search import THRESHOLDS, Bracket, search
-from unlearnjax.kernels.wide import Wide
+from unlearnjax.kernels.pool import kth, pool
+from unlearnjax.kernels.ties import first_of_equals
 
 
 def kth_largest(tree: ArrayTree, k: int | Array, *, magnitude: bool = False, implementation: str = "auto") -> Array:
@@ -42,11 +40,9 @@ def kth_largest(tree: ArrayTree, k: int | Array, *, magnitude: bool = False, imp
   if not n:
     raise ValueError("kth_largest of a tree without entries")
   k = _rank(k, 1, n)
-  dtype = jnp.result_type(*leaves)
-  local = is_local(leaves)
-  low, nans = _kth(tuple(leaves), wide.wide(k), dtype, magnitude, local, implementation)
-  _refuse_nan(names, nans)
-  return low
+  value, nan = _kth(tuple(leaves), wide.wide(k), magnitude, is_local(leaves), implementation)
+  _refuse_nan(leaves, names, nan)
+  return value
 
 
 def largest_mask(
@@ -135,153 +131,46 @@ def _rank(k: int | Array, least: int, n: int) -> int | Array:
   return jnp.clip(k, least, min(n, jnp.iinfo(k.dtype).max))
 
 
-def _refuse_nan(names: Sequence[str], nans: Array) -> None:
+def _refuse_nan(leaves: Sequence[Array], names: Sequence[str], found: Array) -> None:
   try:
-    bad = [name for name, count in zip(names, nans.tolist()) if count]
+    found = bool(found)
   except jax.errors.ConcretizationTypeError:  # under jit the order is documented instead
     return
-  if bad:
+  if found:
+    bad = [name for name, x in zip(names, leaves) if bool(jnp.isnan(x).any())]
     raise ValueError(f"scores must not be NaN; found some in {', '.join(map(repr, bad))}")
 
 
 def _masks(tree, leaves, names, ks, scope, magnitude, implementation):
-  structure = jax.tree.structure(tree)
-  ranks = [wide.wide(k) for k in ks]
-  if leaves:
-    ranks = jax.tree.map(lambda *x: jnp.stack(x), *ranks)
-    masks, nans = _largest(tuple(leaves), ranks, scope, magnitude, is_local(leaves), implementation)
-    _refuse_nan(names, nans)
-    return jax.tree.unflatten(structure, masks)
-  return tree
+  if not sum(x.size for x in leaves):
+    return jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), bool), tree)
+  ranks = jax.tree.map(lambda *x: jnp.stack(x), *[wide.wide(k) for k in ks])
+  masks, nan = _largest(tuple(leaves), ranks, scope, magnitude, is_local(leaves), implementation)
+  _refuse_nan(leaves, names, nan)
+  return jax.tree.unflatten(jax.tree.structure(tree), masks)
 
 
-class _Counter:
-  """The leaves that hold anything, their groups, and the counts that the search asks for."""
-
-  def __init__(self, leaves, groups, dtype, magnitude, implementation):
-    self.leaves, self.groups, self.dtype, self.magnitude = leaves, groups, dtype, magnitude
-    self.implementation = implementation
-    self.bits = keys.key_dtype(dtype).itemsize * 8
-    self.unsigned = jnp.uint64 if self.bits == 64 else jnp.uint32
-    self.shift = keys.low_zero_bits([x.dtype for x in leaves]) if jnp.dtype(dtype).itemsize < 8 else 0
-    self.keys = lambda x: keys.to_keys(x, dtype, magnitude)
-
-  def signed(self, thresholds: Array) -> Array:
-    """Keys of the search's numbers, which are unsigned and leave out bits that are always 0."""
-    kind = keys.key_dtype(self.dtype)
-    return jax.lax.bitcast_convert_type(thresholds << self.shift, kind) ^ jnp.iinfo(kind).min
-
-  def number(self, key: int) -> Array:
-    return jnp.asarray((key + (1 << (self.bits - 1))) >> self.shift, self.unsigned)
-
-  def __call__(self, thresholds: Array) -> Array:
-    at = self.signed(thresholds)
-    rows = []
-    for leaf, group in zip(self.leaves, self.groups):
-      # keys are made anew in every pass: they would take as much memory as the scores
-      key = self.keys(leaf)
-      rows.append(count_true([key >= at[group, i] for i in range(THRESHOLDS)]))
-    return jnp.stack(rows)
-
-  def combine(self, counts: Array) -> Wide:
-    if len(set(self.groups)) == len(self.groups):
-      return wide.wide(counts)
-    return jax.tree.map(lambda x: x[None], wide.total(counts))
-
-  def start(self, count: int) -> Bracket:
-    """The whole range; keys of absolute values and of NaN limit it."""
-    nan = keys.nan_key(self.dtype)
-    low = self.number(0) if self.magnitude and nan else jnp.zeros((), self.unsigned)
-    high = self.number(nan) if nan else jnp.asarray(((1 << self.bits) - 1) >> self.shift, self.unsigned)
-    sizes = [sum(x.size for x, g in zip(self.leaves, self.groups) if g == group) for group in range(count)]
-    whole = jax.tree.map(lambda *x: jnp.stack(x), *[wide.wide(s) for s in sizes])
-    return Bracket(jnp.full(count, low), jnp.full(count, high), whole, jax.tree.map(jnp.zeros_like, whole))
-
-  def search(self, k: Wide, local: bool, exact: bool) -> tuple[Bracket, Array]:
-    groups = k.low.shape[0]
-    nan = keys.nan_key(self.dtype)
-    watch = jnp.full(groups, self.number(nan)) if nan else None
-    first = guess(self, k) if local and groups == 1 else None
-    bracket, watched = search(self, self.combine, self.start(groups), k, first=first, watch=watch, exact=exact)
-    return bracket, watched if nan else jnp.zeros_like(watched)
+@functools.partial(jax.jit, static_argnames=("magnitude", "local", "implementation"))
+def _kth(leaves, k, magnitude, local, implementation):
+  among = pool(leaves, "global", magnitude, local, implementation)
+  at, _, nan = kth(among, jax.tree.map(lambda x: x[None], k), exact=True)
+  return keys.from_key(at[0], among.dtype), nan
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
-def _kth(leaves, k, dtype, magnitude, local, implementation):
-  some = [x for x in leaves if x.size]
-  counter = _Counter(some, [0] * len(some), dtype, magnitude, implementation)
-  bracket, nans = counter.search(jax.tree.map(lambda x: x[None], k), local, exact=True)
-  value = keys.from_key(counter.signed(bracket.low)[0], dtype)
-  return value, _spread(leaves, nans)
-
-
-@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
+@functools.partial(jax.jit, static_argnames=("scope", "magnitude", "local", "implementation"))
 def _largest(leaves, k, scope, magnitude, local, implementation):
-  some = [x for x in leaves if x.size]
-  if not some:
-    return [jnp.zeros(x.shape, bool) for x in leaves], jnp.zeros(len(leaves), jnp.uint32)
-  dtype = jnp.result_type(*leaves)
   if scope == "layer":
     k = jax.tree.map(lambda x: x[jnp.array([i for i, leaf in enumerate(leaves) if leaf.size])], k)
-  groups = list(range(len(some))) if scope == "layer" else [0] * len(some)
-  counter = _Counter(some, groups, dtype, magnitude, implementation)
-  bracket, nans = counter.search(k, local, exact=False)
-  at = counter.signed(bracket.low)
-
-  def reaching():
-    return tuple(counter.keys(x) >= at[g] for x, g in zip(some, groups))
-
+  among = pool(leaves, scope, magnitude, local, implementation)
+  at, bracket, nan = kth(among, k, exact=False)
   masks = jax.lax.cond(
-    jnp.all(wide.equal(bracket.reach, k)), reaching, lambda: _first_of_equals(counter, at, bracket, k)
+    jnp.all(wide.equal(bracket.reach, k)),
+    lambda: tuple(among.keys(p.array) >= at[g] for p, g in zip(among.pieces, among.groups)),
+    lambda: first_of_equals(among, at, k),
   )
-  masks = iter(masks)
-  full = [next(masks) if x.size else jnp.zeros(x.shape, bool) for x in leaves]
-  return full, _spread(leaves, nans)
-
-
-def _spread(leaves, counts):
-  """Counts of the leaves that hold anything, at their places among all."""
-  places = [i for i, x in enumerate(leaves) if x.size]
-  return jnp.zeros(len(leaves), jnp.uint32).at[jnp.array(places)].set(counts)
-
-
-def _first_of_equals(counter: _Counter, at: Array, bracket: Bracket, k: Wide) -> tuple[Array, ...]:
-  """Everything above the k-th key, and of the entries equal to it the earliest, up to k."""
-  del bracket
-  some, groups, per_leaf = counter.leaves, counter.groups, len(set(counter.groups)) == len(counter.groups)
-  both = jnp.stack([count_true([(key := counter.keys(x)) > at[g], key == at[g]]) for x, g in zip(some, groups)])
-  above, ties = both[:, 0], both[:, 1]
-  if per_leaf:
-    quota = jnp.minimum(ties, wide.narrow(wide.minus(k, wide.wide(above))))
-  else:
-    missing = wide.minus(jax.tree.map(lambda x: x[0], k), wide.total(above))
-    before = wide.running(ties)
-    quota = jnp.minimum(
-      ties, wide.narrow(wide.minus(Wide(*(jnp.broadcast_to(x, ties.shape) for x in missing)), before))
-    )
-  cut = (quota > 0) & (quota < ties)  # leaves of which some ties stay: at most one a group
-
-  def counts(thresholds):
-    rows = []
-    for i, (x, g) in enumerate(zip(some, groups)):
-
-      def reach(x=x, g=g):
-        tie, place = counter.keys(x) == at[g], reversed_index(x.shape)
-        return count_true([tie & (place >= thresholds[g, j]) for j in range(THRESHOLDS)])
-
-      rows.append(jax.lax.cond(cut[i], reach, lambda: jnp.zeros(THRESHOLDS, jnp.uint32)))
-    return jnp.stack(rows)
-
-  pick = lambda x: x if per_leaf else jnp.sum(jnp.where(cut, x, 0), dtype=jnp.uint32)[None]
-  sizes = jnp.array([x.size for x in some], jnp.uint32)
-  high = jnp.maximum(pick(jnp.where(cut, sizes, 1)), 1) - 1
-  wanted = wide.wide(pick(jnp.where(cut, quota, 0)))
-  reach = wide.wide(pick(jnp.where(cut, ties, 0)))
-  start = Bracket(jnp.zeros_like(high), high, reach, jax.tree.map(jnp.zeros_like, reach))
-  found, _ = search(counts, counter.combine, start, wanted)
-  place = jnp.where(cut, found.low[jnp.array(groups)], jnp.where(quota == ties, 0, sizes))
-  masks = []
-  for i, (x, g) in enumerate(zip(some, groups)):
-    key = counter.keys(x)
-    masks.append((key > at[g]) | ((key == at[g]) & (reversed_index(x.shape) >= place[i])))
-  return tuple(masks)
+  full = [jnp.zeros(x.shape, bool) for x in leaves]
+  for piece, mask in zip(among.pieces, masks):
+    starts = (0, *piece.ends)
+    for i, a, b in zip(piece.leaves, starts, piece.ends):
+      full[i] = mask[a:b].reshape(leaves[i].shape) if len(piece.leaves) > 1 else mask
+  return full, nan
