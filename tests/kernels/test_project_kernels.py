@@ -39,6 +39,15 @@ def test_equals_dense_algebra(tasks, dtype):
   np.testing.assert_allclose(flat(found), wanted, rtol=1e-6 if dtype == jnp.float32 else 1e-2, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [3 << 13, (3 << 13) + 5])
+def test_long_leaves_are_taken_in_parts(size):
+  rng = np.random.default_rng(0)
+  rows, row = rng.normal(size=(3, size)), rng.normal(size=size)
+  products, inner = kernels.gram(jnp.asarray(rows, jnp.float32), jnp.asarray(row, jnp.float32))
+  np.testing.assert_allclose(products, rows @ rows.T, rtol=1e-5, atol=1e-2)
+  np.testing.assert_allclose(inner, rows @ row, rtol=1e-5, atol=1e-2)
+
+
 def test_what_does_not_fit_is_named():
   memory, current = tree(0, (4,)), tree(1)
   with pytest.raises(ValueError, match=r"memory at 'c' has shape \(4, 6\), expected \('T', 7\) with T = 4"):

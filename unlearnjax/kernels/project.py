@@ -7,12 +7,13 @@ import jax.numpy as jnp
 
 from unlearnjax.core.tree import paths
 from unlearnjax.core.types import Array, ArrayTree
-from unlearnjax.kernels.choose import check_implementation, use_pallas
+from unlearnjax.kernels.choose import check_implementation, is_local, use_pallas
 from unlearnjax.kernels.elementwise import wide_dtype
 from unlearnjax.kernels.gram import gram_pallas
 from unlearnjax.kernels.stream import stream
 
 GRAM_TASKS = 128  # more do not fit a tensor core's tile, and the product is no longer bound by memory
+COLUMNS = 1 << 13  # of 20 stored gradients fill 640 KiB
 UPDATE_TASKS = 64  # terms that are worth writing out
 
 
@@ -92,14 +93,33 @@ def check_memory(memory: ArrayTree, current: ArrayTree) -> int:
 def _gram_leaf(memory: Array, current: Array, implementation: str) -> tuple[Array, Array]:
   if memory.shape[0] <= GRAM_TASKS and use_pallas(implementation, current, memory):
     return gram_pallas(memory, current)
-  # all axes are contracted at once: a reshape of a sharded leaf would gather it
   common = jnp.result_type(memory, current)
   memory, current = memory.astype(common), current.astype(common)
+  if current.size >= 2 * COLUMNS and jax.default_backend() == "cpu" and is_local((memory, current)):
+    return _gram_by_columns(memory.reshape(memory.shape[0], -1), current.reshape(-1))
+  # all axes are contracted at once: a reshape of a sharded leaf would gather it
+  return _products(memory, current)
+
+
+def _products(memory: Array, current: Array) -> tuple[Array, Array]:
   dot = lambda a, b, left, right: jax.lax.dot_general(
     a, b, ((left, right), ((), ())), precision=jax.lax.Precision.HIGHEST, preferred_element_type=wide_dtype(a)
   )
   rest, whole = tuple(range(1, memory.ndim)), tuple(range(current.ndim))
   return dot(memory, memory, rest, rest), dot(memory, current, rest, whole)
+
+
+def _gram_by_columns(memory: Array, current: Array) -> tuple[Array, Array]:
+  """The same of [T, n] and [n], some columns at a time: both factors of the product then come from the cache."""
+  size = current.size
+
+  def part(start, columns):
+    rows = jax.lax.dynamic_slice(memory, (0, start), (memory.shape[0], columns))
+    return _products(rows, jax.lax.dynamic_slice(current, (start,), (columns,)))
+
+  add = lambda step, total: jax.tree.map(jnp.add, total, part(step * COLUMNS, COLUMNS))
+  left = size % COLUMNS
+  return jax.lax.fori_loop(0, size // COLUMNS, add, part(size - left, left))
 
 
 def _update_leaf(current: Array, memory: Array, coefficients: Array, implementation: str) -> Array:
