@@ -26,6 +26,8 @@ def count_reaching(x: Array, thresholds: Array, dtype, magnitude: bool, implemen
       return (), [c.astype(jnp.int32) for c in reaching(key, scalars[0])]
 
     return stream(body, [thresholds], [x], sums=(count, jnp.int32))[1].astype(jnp.uint32)
+  # tied to the thresholds, or XLA would take the keys out of the search's loop and keep them
+  x, thresholds = jax.lax.optimization_barrier((x, thresholds))
   return count_true(reaching(keys.to_keys(x, dtype, magnitude), thresholds))
 
 
