@@ -53,6 +53,7 @@ def test_same_key_same_prompt_and_only_allowed_tokens():
   assert free.tokens.shape == (4,) and np.isfinite(free.loss)
 
 
+@pytest.mark.slow
 def test_more_steps_never_lose_the_best_and_gradients_beat_chance():
   losses = [attacks.gcg(model(1), [2, 9, 4], 5, key=KEY, steps=n, width=6, topk=3).loss for n in (1, 4, 16)]
   assert losses == sorted(losses, reverse=True)

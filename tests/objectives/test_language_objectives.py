@@ -32,6 +32,10 @@ ALL = {
 }
 
 
+FAST = ("nll", "npo", "rmu_forget", "flat")
+EACH = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ALL]
+
+
 def batch_of(count=8, seed=0):
   source = sentences(count, seed=seed)
   return role_batch(source.replace(factor=np.where(np.arange(count) % 2, 1.0, -1.0).astype(np.float32)))
@@ -49,7 +53,7 @@ def padded(batch, columns=2, rows=2):
   return jax.tree_util.tree_map_with_path(wide, batch)
 
 
-@pytest.mark.parametrize("name", list(ALL))
+@pytest.mark.parametrize("name", EACH)
 def test_padding_of_rows_and_columns_changes_neither_value_nor_gradient(name):
   f = jax.value_and_grad(ALL[name], has_aux=True)
   (value, aux), slope = f(PARAMS, batch_of(), view(REFS))
@@ -60,7 +64,7 @@ def test_padding_of_rows_and_columns_changes_neither_value_nor_gradient(name):
   assert any(np.any(x) for x in jax.tree.leaves(slope)), "an objective without a gradient"
 
 
-@pytest.mark.parametrize("name", list(ALL))
+@pytest.mark.parametrize("name", EACH)
 def test_microbatches_of_unequal_token_counts_add_up_to_the_whole(name):
   after = {}
   for parts in (None, 4):

@@ -65,5 +65,14 @@ ROWS = (
     2024,
     "reparam edits data metrics",
   ),
-  _paper(122, "Adversarial Compression Ratio", "Rethinking LLM Memorization", "Schwarzschild", 2024, "metrics attacks"),
+  _paper(
+    122,
+    "Adversarial Compression Ratio",
+    "Rethinking LLM Memorization",
+    "Schwarzschild",
+    2024,
+    "metrics attacks",
+    arxiv="2404.15146",
+    factories="attacks.compression_ratio",
+  ),
 )
