@@ -128,8 +128,8 @@ def test_without_its_weight_each_is_fine_tuning(name, options):
 
 
 @pytest.mark.slow
-def test_refresh_without_its_rate_is_replay_and_with_a_great_one_unlearns():
-  plain, none = learned("er", capacity=20)[-1], learned("refresh", rate=0.0, capacity=20)[-1]
+def test_refresh_without_its_rate_is_der_pp_and_with_a_great_one_unlearns():
+  plain, none = learned("der_pp", capacity=20)[-1], learned("refresh", rate=0.0, capacity=20)[-1]
   close(plain.model.params, none.model.params, atol=1e-5)
   much = learned("refresh", rate=0.1, capacity=20)[-1]
   loss = lambda result: objectives.cross_entropy(FN, train=False)(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from unlearnjax import combine, losses, objectives
-from unlearnjax.core import Method, ModelFn, Verbs, check, descend, replay
+from unlearnjax.core import Memory, Method, ModelFn, Transform, Verbs, check, descend, replay, sequence
 from unlearnjax.memory import reservoir
 from unlearnjax.methods.continual.parts import learner
 
@@ -52,17 +52,7 @@ def dark_replay(name, alpha, beta, capacity, replay_size, tx, epochs, batch_size
 
   def bind(fn: ModelFn) -> Verbs:
     memory = reservoir(capacity)
-    roles = {
-      "current": objectives.answered(fn, seen="seen"),
-      "memory": objectives.supervised(fn, losses.squared_error, target="logits"),
-    }
-    weights = {"memory": alpha}
-    if beta is not None:
-      roles["labels"], weights["labels"] = objectives.answered(fn, seen="seen"), beta
-    step = descend(roles, tx, combine=combine.weighted(**weights), state_from="current")
-    step = replay(
-      step, memory, role=tuple(roles)[1:], size=size, add_from="current", store={"logits": "current/logits"}
-    )
+    step = dark_step(fn, memory, tx, alpha, beta, size)
     return learner(
       fn,
       step,
@@ -74,3 +64,26 @@ def dark_replay(name, alpha, beta, capacity, replay_size, tx, epochs, batch_size
     )
 
   return Method(name, bind)
+
+
+def dark_step(
+  fn: ModelFn,
+  memory: Memory,
+  tx: optax.GradientTransformation,
+  alpha: float,
+  beta: float | None,
+  size: int,
+  before: Transform | None = None,
+) -> Transform:
+  """The step of `dark_replay`, with another one before it on the same batch."""
+  roles = {
+    "current": objectives.answered(fn, seen="seen"),
+    "memory": objectives.supervised(fn, losses.squared_error, target="logits"),
+  }
+  weights = {"memory": alpha}
+  if beta is not None:
+    roles["labels"], weights["labels"] = objectives.answered(fn, seen="seen"), beta
+  step = descend(roles, tx, combine=combine.weighted(**weights), state_from="current")
+  if before is not None:
+    step = sequence(before, step)
+  return replay(step, memory, role=tuple(roles)[1:], size=size, add_from="current", store={"logits": "current/logits"})

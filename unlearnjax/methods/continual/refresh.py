@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from unlearnjax import curvature, objectives, updates
-from unlearnjax.core import Method, ModelFn, Verbs, check, descend, fold, joined, replay, sequence, view_model
+from unlearnjax.core import Method, ModelFn, Verbs, check, descend, fold, view_model
 from unlearnjax.memory import reservoir
 from unlearnjax.methods.continual.consolidate import no_anchor
+from unlearnjax.methods.continual.der import dark_step
 from unlearnjax.methods.continual.parts import learner, open_head
 
 
@@ -18,24 +20,28 @@ def refresh(
   noise: float = 1e-3,
   fisher: float = 1e-3,
   decay: float = 1e-5,
+  alpha: float = 0.2,
+  beta: float = 1.0,
   capacity: int = 500,
   tx: optax.GradientTransformation | None = None,
   epochs: int = 1,
   batch_size: int = 10,
   every: int | None = None,
 ) -> Method:
-  """Experience replay that makes each new batch a little less known before it learns it.
+  """DER++ that makes each new batch a little less known before it learns it.
 
   Before every step theta <- theta + rate (U + noise xi) / (1 + fisher F), U the gradient of CE(batch) at the length of
-  each leaf, xi ~ N(0, I); then the step of replay on the same batch. At the end of a task F <- decay F + the new task's
+  each leaf, xi ~ N(0, I); then the step of DER++ on the same batch. At the end of a task F <- decay F + the new task's
   Fisher information (that of the true labels, each weighted by its probability). The paper puts this before the step of
-  any continual learner, DER++ first of all; `sequence(descend(..., updates.refresh()), step)` is that for any step.
+  any continual learner: `sequence(descend(..., updates.refresh(), name="refresh"), step)` is that for any step.
 
   Args:
-    rate: delta >= 0; 0 is plain replay. A step moves each leaf by about `rate` times its length.
+    rate: delta >= 0; 0 is DER++. A step moves each leaf by about `rate` times its length.
     noise: >= 0.
     fisher: >= 0, weight of F.
     decay: tau in [0, 1].
+    alpha: weight of the remembered logits, >= 0.
+    beta: weight of the remembered labels, >= 0.
     capacity: examples that are kept.
     tx: optimizer, SGD 0.03 by default.
     epochs: passes over each task.
@@ -50,6 +56,8 @@ def refresh(
     'refresh'
   """
   check.fraction("decay", decay, zero=True)
+  check.positive("alpha", alpha, zero=True)
+  check.positive("beta", beta, zero=True)
   if capacity < batch_size:
     raise ValueError(f"capacity must be at least batch_size={batch_size}, got {capacity}")
   ascent = updates.refresh(rate, noise=noise, fisher=fisher)
@@ -59,10 +67,7 @@ def refresh(
     memory, head = reservoir(capacity), open_head(fn)
     calm = objectives.cross_entropy(head, train=False)  # the ascent leaves batch statistics alone
     unlearn = descend({"current": calm}, ascent, name="refresh")
-    relearn = joined(
-      descend({"both": objectives.cross_entropy(head)}, tx, state_from="both"), "both", ("current", "memory")
-    )
-    step = replay(sequence(unlearn, relearn), memory, role="memory", size=batch_size, add_from="current")
+    step = dark_step(fn, memory, tx, alpha, beta, batch_size, before=unlearn)
     statistic = curvature.fisher_diag(calm, kind="true_label")
 
     def after(state, refs, task, run):
@@ -72,7 +77,8 @@ def refresh(
       return state, {**refs, "importance": importance}
 
     first = lambda model, key: {"importance": no_anchor(model, key)["importance"]}
-    settings = dict(epochs=epochs, batch_size=batch_size, every=every, memories={"memory": memory})
+    logits = lambda classes: {"logits": jnp.zeros((1, classes))}
+    settings = dict(epochs=epochs, batch_size=batch_size, every=every, memories={"memory": memory}, columns=logits)
     return learner(fn, step, refs=first, after=after, **settings)
 
   return Method("refresh", bind)
