@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from unlearnjax import report
+from unlearnjax.report.plots import BLUE, GREY, INK, PLOT_STYLE, canvas, label_points, png_of
 
 LINES = 6
 
@@ -22,6 +22,19 @@ def of(out: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
       done.setdefault(row["method"], row)  # the first seed
   if not done:
     return {}
+  import matplotlib
+
+  with matplotlib.rc_context(PLOT_STYLE):
+    found = _drawn(done)
+  sections = {}
+  for title, (name, png, caption) in found.items():
+    (out / f"{name}.png").write_bytes(png)
+    sections[title] = report.figure(png, title, caption)
+  return sections
+
+
+def _drawn(done: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, bytes, str]]:
+  """{title: (file, picture, caption)} of the first seed's rows."""
   best = sorted(done, key=lambda name: -done[name]["acc"])
   found = {
     "Accuracy on every task after every task": (
@@ -45,33 +58,14 @@ def of(out: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
       "Accuracy on the first task (left) and mean over the tasks seen so far (right), evaluated inside the loop on a "
       "sample of test examples; lines mark new tasks. The dip after a line is the stability gap. First seed.",
     )
-  sections = {}
-  for title, (name, png, caption) in found.items():
-    (out / f"{name}.png").write_bytes(png)
-    sections[title] = report.figure(png, title, caption)
-  return sections
-
-
-def _figure(down: int, across: int, width: float, height: float):
-  from matplotlib.backends.backend_agg import FigureCanvasAgg
-  from matplotlib.figure import Figure
-
-  figure = Figure(figsize=(width, height), layout="constrained")
-  FigureCanvasAgg(figure)
-  return figure, figure.subplots(down, across, squeeze=False)
-
-
-def _png(figure) -> bytes:
-  buffer = io.BytesIO()
-  figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
-  return buffer.getvalue()
+  return found
 
 
 def _matrices(done, names) -> bytes:
   across = min(6, len(names))
   down = -(-len(names) // across)
-  figure, axes = _figure(down, across, 1.75 * across + 0.6, 1.95 * down)
-  for axis, name in zip(axes.flat, names):
+  figure, axes = canvas(across, down, width=1.75 * across + 0.6, height=1.95 * down)
+  for axis, name in zip(axes, names):
     matrix = np.array(done[name]["matrix"])
     image = axis.imshow(matrix, cmap="cividis", vmin=0, vmax=100)
     axis.set_title(f"{name}  {done[name]['acc']:.0f}", fontsize=8.5, loc="left")
@@ -80,14 +74,14 @@ def _matrices(done, names) -> bytes:
     if len(matrix) <= 6:
       for (i, j), value in np.ndenumerate(matrix):
         axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=6, color="white" if value < 60 else "black")
-  for axis in list(axes.flat)[len(names) :]:
+  for axis in axes[len(names) :]:
     axis.set_visible(False)
   figure.colorbar(image, ax=axes, shrink=0.6, label="accuracy, %")
-  return _png(figure)
+  return png_of(figure)
 
 
 def _curves(done, names) -> bytes:
-  figure, axes = _figure(1, 2, 10.4, 4.2)
+  figure, axes = canvas(2, width=10.4, height=4.2)
   shown = list(dict.fromkeys([*names[:LINES], *(n for n in ("joint", "fine_tune") if n in names)]))
   for name in shown:
     curve = {k: np.array(v) for k, v in done[name]["curve"].items()}
@@ -96,29 +90,33 @@ def _curves(done, names) -> bytes:
     for part in np.split(np.arange(len(x)), switches):
       x[part] += np.arange(1, len(part) + 1) / len(part)
     so_far = [row[: k + 1].mean() for row, k in zip(curve["accuracy"], curve["task"])]
-    for axis, y in zip(axes.flat, (curve["accuracy"][:, 0], so_far)):
-      axis.plot(x, y, label=name, linewidth=1.1, alpha=0.85)
-  for axis, title in zip(axes.flat, ("First task", "Tasks so far")):
+    grey = {"color": GREY} if name in ("joint", "fine_tune") else {}
+    for axis, y in zip(axes, (curve["accuracy"][:, 0], so_far)):
+      axis.plot(x, y, label=name, linewidth=1.1, alpha=0.85, **grey)
+  for axis, title in zip(axes, ("First task", "Tasks so far")):
     for k in range(int(x.max()) + 1):
       axis.axvline(k, color="#C5CBD3", linewidth=0.7, zorder=0)
-    axis.set_title(title, loc="left", fontsize=10)
+    axis.set_title(title, loc="left")
     axis.set_xlabel("task that is being learned")
     axis.set_ylim(0, 101)
-  axes.flat[0].set_ylabel("accuracy, %")
-  figure.legend(
-    *axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=8, frameon=False, fontsize=8
-  )
-  return _png(figure)
+  axes[0].set_ylabel("accuracy, %")
+  handles = axes[0].get_legend_handles_labels()
+  figure.legend(*handles, loc="outside lower center", ncols=8, frameon=False, fontsize=8)
+  return png_of(figure)
 
 
 def _kept(done) -> bytes:
-  figure, axes = _figure(1, 2, 10.4, 4.2)
-  for axis, (column, label) in zip(axes.flat, (("kept_kb", "kept, kB"), ("gradient_evaluations", "backward passes"))):
-    for name, row in done.items():
-      axis.scatter(row[column], row["acc"], s=22, color="#0072B2")
-      axis.annotate(name, (row[column], row["acc"]), (4, 3), textcoords="offset points", fontsize=7.5)
+  figure, axes = canvas(2, width=11.4, height=5.0)
+  names = list(done)
+  y = np.array([done[name]["acc"] for name in names])
+  for axis, (column, label) in zip(axes, (("kept_kb", "kept, kB"), ("gradient_evaluations", "backward passes"))):
+    x = np.array([done[name][column] for name in names], float)
     axis.set_xscale("symlog" if column == "kept_kb" else "log")
+    axis.scatter(x, y, s=30, color=BLUE, edgecolors="white", zorder=3)
+    axis.margins(x=0.16, y=0.1)
     axis.set_xlabel(label)
-    axis.set_ylabel("ACC, %")
-    axis.grid(color="#E7EAEE")
-  return _png(figure)
+    axis.set_title("ACC, %", loc="left", color=INK)
+    axis.minorticks_off()
+    axis.grid(axis="both")
+    label_points(axis, x, y, names, None)
+  return png_of(figure)

@@ -91,9 +91,14 @@ class Setting:
     return {
       **self._scores(np.array(rows), curves),
       **run.cost.to_dict(),
-      "kept_kb": kept_bytes(last.state, last.refs) / 1000,
+      "kept_kb": (kept_bytes(last.state, last.refs) + (self._data_bytes if name == "joint" else 0)) / 1000,
       "params": params_digest(last.state.params),
     }
+
+  @property
+  def _data_bytes(self) -> int:
+    """All training data, which is what joint training keeps."""
+    return sum(self.stream.train.column(name).nbytes for name in self.stream.train.columns)
 
   def _scores(self, matrix: np.ndarray, curves: list) -> dict[str, Any]:
     percent = lambda value: 100 * float(value)
@@ -156,6 +161,6 @@ def joined_curve(curves: list, tasks: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def kept_bytes(state: uj.UnlearnState, refs: uj.core.Refs) -> int:
-  """Size of what is kept between tasks besides the weights and the optimizer: buffers, statistics, teachers, bases."""
+  """Size of what is kept between tasks besides the weights: buffers, statistics, teachers, bases, moments."""
   own = {k: v for k, v in refs.items() if k not in KEPT_ELSEWHERE}
-  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state.memory, state.slots, own)))
+  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state.memory, state.slots, state.opt_state, own)))

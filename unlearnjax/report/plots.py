@@ -14,7 +14,7 @@ from unlearnjax.report.spec import number
 
 BLUE, ORANGE, GREEN, VERMILLION, GREY, INK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A9099", "#1F2933"
 PARTS = {"forget": VERMILLION, "retain": BLUE, "test": GREEN}
-_STYLE = {
+PLOT_STYLE = {
   "font.family": "sans-serif",
   "font.sans-serif": ["Inter", "Helvetica Neue", "Arial", "DejaVu Sans"],
   "font.size": 9.5,
@@ -48,14 +48,14 @@ def figures(
   import matplotlib
 
   found = {}
-  with matplotlib.rc_context(_STYLE):
+  with matplotlib.rc_context(PLOT_STYLE):
     for name, figure in (
       ("distance", _distance(results)),
       ("cost", _cost(results, choice)),
       ("confidence", _confidence(results, histograms or {})),
     ):
       if figure is not None:
-        found[name] = _png(figure)
+        found[name] = png_of(figure)
   return found
 
 
@@ -71,7 +71,7 @@ def _distance(results: Results):
   down = math.ceil(len(columns) / 4)
   across = math.ceil(len(columns) / down)
   width, height = min(1.4 + 3.07 * across, 10.6), (1.0 + 0.27 * len(methods)) * down
-  figure, axes = _figure(across, down, width=width, height=height)
+  figure, axes = canvas(across, down, width=width, height=height)
   places = np.arange(len(methods))[::-1]
   for axis, column in zip(axes, columns):
     found = [data[column.name].get(method) for method in methods]
@@ -101,7 +101,7 @@ def _cost(results: Results, choice: Choice):
   panels = [name for name in names if any(name in entry for entry in entries)]
   if not panels:
     return None
-  figure, axes = _figure(len(panels), width=max(6.6, 5.8 * len(panels)), height=5.4, sharey=False)
+  figure, axes = canvas(len(panels), width=max(6.6, 5.8 * len(panels)), height=5.4, sharey=False)
   for axis, name in zip(axes, panels):
     column = spec.column(name)
     shown = [entry for entry in entries if name in entry]
@@ -124,7 +124,7 @@ def _cost(results: Results, choice: Choice):
     axis.grid(axis="both")
     axis.xaxis.set_major_formatter(lambda value, _: number(value, cost.unit))
     axis.minorticks_off()
-    _label_points(axis, x, y, [entry["method"] for entry in shown], choice.method)
+    label_points(axis, x, y, [entry["method"] for entry in shown], choice.method)
   return figure
 
 
@@ -138,7 +138,7 @@ def _confidence(results: Results, histograms: Mapping[str, Mapping[str, Any]]):
     return None
   across = min(4, len(order))
   down = math.ceil(len(order) / across)
-  figure, axes = _figure(across, down, width=2.45 * across, height=0.75 + 1.5 * down, sharex=True)
+  figure, axes = canvas(across, down, width=2.45 * across, height=0.75 + 1.5 * down, sharex=True)
   bins = np.linspace(0.0, 1.0, 26)
   for axis, method in zip(axes, order):
     for part, color in PARTS.items():
@@ -164,7 +164,8 @@ def _confidence(results: Results, histograms: Mapping[str, Mapping[str, Any]]):
   return figure
 
 
-def _figure(across: int, down: int = 1, *, width: float, height: float, sharex=False, sharey=True):
+def canvas(across: int, down: int = 1, *, width: float, height: float, sharex=False, sharey=True):
+  """A figure of panels that needs no display, and its axes, row by row."""
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
   from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -175,7 +176,8 @@ def _figure(across: int, down: int = 1, *, width: float, height: float, sharex=F
   return figure, list(axes.flat)
 
 
-def _png(figure) -> bytes:
+def png_of(figure) -> bytes:
+  """A figure as a PNG file; the same figure gives the same bytes."""
   import io
 
   buffer = io.BytesIO()
@@ -186,7 +188,7 @@ def _png(figure) -> bytes:
 _PLACES = ((7, 0), (-7, 0), (0, 8), (0, -8), (6, 7), (6, -7), (-6, 7), (-6, -7), (8, 14), (8, -14), (-8, 14), (-8, -14))
 
 
-def _label_points(axis, x: np.ndarray, y: np.ndarray, names: Sequence[str], strong: str | None) -> None:
+def label_points(axis, x: np.ndarray, y: np.ndarray, names: Sequence[str], strong: str | None) -> None:
   """Writes names beside points; each takes the first place around its point that is free, or the least crowded one."""
   figure = axis.figure
   figure.draw_without_rendering()  # the layout must be known before boxes are compared
