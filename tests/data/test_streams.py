@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from common_paths import data_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,6 +145,16 @@ def test_without_width_a_task_free_stream_is_sorted():
 def test_what_does_not_fit_is_refused(use, message):
   with pytest.raises(ValueError, match=message):
     use()
+
+
+def test_characters_of_many_hands():
+  data_dir("omniglot_small")
+  letters = data.load("omniglot_small")
+  assert letters.input_shape == (35, 35, 1) and letters.num_classes == 242
+  assert len(letters.train) == 242 * 16 and len(letters.test) == 242 * 4
+  assert np.bincount(letters.test.column("y")).tolist() == [4] * 242
+  assert 0.05 < letters.train.column("x").mean() < 0.11 and letters.train.column("x").max() == 1
+  assert [len(t.classes) for t in data.class_incremental(letters, tasks=11)] == [22] * 11
 
 
 def test_a_model_with_heads_asks_for_the_task():

@@ -45,6 +45,7 @@ PIXELS: Mapping[str, Pixels] = {  # mean and std over the published training spl
   "cifar10": Pixels(255, 0.4734, 0.2516),
   "cifar100": Pixels(255, 0.4782, 0.2682),
   "olivetti": Pixels(255, 0.5176, 0.1634),
+  "omniglot_small": Pixels(9, 0.0, 1.0),
 }
 
 NAMES: tuple[str, ...] = (*PIXELS, "california_housing", "diabetes", "bike_sharing")
@@ -104,7 +105,8 @@ def load(
   Regression features and targets are standardised by the statistics of the whole training split, whatever
   `train_size` is. digits and diabetes come with scikit-learn; the other
   sets are read from the files below `UNLEARNJAX_DATA`, or from a prepared TFDS copy while that is unset. Sets without a
-  published test split are split 80/20 once and for all (olivetti: the last 2 of 10 photos of every person).
+  published test split are split 80/20 once and for all (olivetti: the last 2 of 10 photos of every person;
+  omniglot_small: the last 4 of 20 drawers).
 
   Args:
     name: one of `NAMES`.

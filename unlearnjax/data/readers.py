@@ -149,6 +149,19 @@ def _read_olivetti(directory: pathlib.Path, rows: int | None) -> Table:
   return _split({"x": x[..., None], "y": y.astype(np.int32)}, test, classes=names)
 
 
+def _read_omniglot(directory: pathlib.Path, rows: int | None) -> Table:
+  folder = directory / "omniglot_small"
+  packed, letter, alphabet, drawer = _arrays(
+    folder / "omniglot_small.npz", "image_packed", "character", "alphabet", "drawer"
+  )
+  ink = np.unpackbits(packed, axis=1, count=105 * 105).reshape(-1, 35, 3, 35, 3)
+  x = ink.sum((2, 4), dtype=np.uint8)[..., None]  # 0 to 9 inked pixels of each 3 x 3 square
+  meta = json.loads((folder / "meta.json").read_text())
+  names = {"classes": tuple(meta["characters"]), "coarse_classes": tuple(meta["alphabets"])}
+  labels = {"y": letter.astype(np.int32), "coarse": alphabet.astype(np.int32)}
+  return _split({"x": x, **labels}, drawer > 16, **names)  # four of twenty drawers
+
+
 def _csv(path: pathlib.Path, *names: str) -> dict[str, np.ndarray]:
   """Columns of numbers as float64; an empty cell is NaN."""
   with gzip.open(path, "rt", newline="") as file:
@@ -204,6 +217,11 @@ LAYOUTS: Mapping[str, Layout] = {
   ),
   "olivetti": Layout(
     ("faces_olivetti/olivetti_64x64.npz",), "uint8 arrays image [400, 64, 64] and subject", _read_olivetti
+  ),
+  "omniglot_small": Layout(
+    ("omniglot_small/omniglot_small.npz", "omniglot_small/meta.json"),
+    "bit-packed images of 105 x 105, character, alphabet and drawer; JSON with 'characters' and 'alphabets'",
+    _read_omniglot,
   ),
   "california_housing": Layout(
     ("tabular/california_housing.csv.gz",), f"columns {', '.join(HOUSING_COLUMNS)}, ...", _read_housing
