@@ -2,11 +2,14 @@
 
 `load` reads a data set into memory, `forget_*` name what is to be forgotten, `noisy_labels`, `backdoor` and
 `interclass_confusion` damage training data for corrective unlearning, `surrogate` stands in for training data that
-nobody may keep, `class_incremental` and its neighbours deal data out over tasks, and `prepare` writes a data set as a
-TFDS data set without TensorFlow. All selections share the columns of one table: a request or a task moves no data.
+nobody may keep, `class_incremental` and its neighbours deal data out over tasks, `fictitious_authors` and `load_tofu`
+are questions for language models, and `prepare` writes a data set as a TFDS data set without TensorFlow. All selections
+share the columns of one table: a request or a task moves no data.
 """
 
 from unlearnjax.core.source import Examples, as_examples
+from unlearnjax.data.answers import answers_table, texts_of
+from unlearnjax.data.authors import QA, REFUSALS, fictitious_authors, known_facts
 from unlearnjax.data.builders import make_builder, prepare, read_prepared
 from unlearnjax.data.corrupt import (
   backdoor,
@@ -32,14 +35,19 @@ from unlearnjax.data.stream_blurs import blurry, task_free
 from unlearnjax.data.stream_inputs import permuted, rotate, rotated
 from unlearnjax.data.streams import TaskStream, class_incremental, domain_incremental, split, task_incremental
 from unlearnjax.data.surrogate import surrogate
+from unlearnjax.data.tofu import Tofu, load_tofu
 from unlearnjax.data.worst import worst_case
 
 __all__ = [
   "NAMES",
+  "QA",
+  "REFUSALS",
   "SCENARIOS",
   "Dataset",
   "Examples",
   "TaskStream",
+  "Tofu",
+  "answers_table",
   "as_examples",
   "available",
   "backdoor",
@@ -48,6 +56,7 @@ __all__ = [
   "class_incremental",
   "corrective_request",
   "domain_incremental",
+  "fictitious_authors",
   "forget_class",
   "forget_ids",
   "forget_random",
@@ -55,7 +64,9 @@ __all__ = [
   "forget_subclass",
   "gaussian_relabel",
   "interclass_confusion",
+  "known_facts",
   "load",
+  "load_tofu",
   "make_builder",
   "make_stream",
   "noisy_labels",
@@ -71,6 +82,7 @@ __all__ = [
   "surrogate",
   "task_free",
   "task_incremental",
+  "texts_of",
   "validate",
   "worst_case",
 ]

@@ -16,9 +16,10 @@ def answers_table(
 ) -> Examples:
   """Tokens of questions with their answers, one row a question.
 
-  A row is question, space, answer, end token; `mask` marks the answer and the end token. Every wording of an answer is a
-  set of columns of its own, read with `answers=` by objectives and metrics: "paraphrase", "wrong0", "wrong1", ... and
-  "alt", a refusal. A question without a paraphrase, or with fewer wrong answers than others, has its plain answer there.
+  A row is question, space, answer, end token; `mask` marks the answer and the end token. Every wording of an answer is
+  a set of columns of its own, read with `answers=` by objectives and metrics: "paraphrase", "wrong0", "wrong1", ... and
+  "alt", a refusal. A question without a paraphrase, or with fewer wrong answers than others, has its plain answer
+  there.
 
   Args:
     rows: questions.

@@ -1,7 +1,7 @@
 """Fictitious authors: questions that no model can answer before it was trained on them, and that need no files.
 
-In the manner of TOFU (Maini et al. 2024, arXiv:2401.06121): people who do not exist, each with a row of facts, asked for
-in questions of one fact. Facts are drawn independently, so that what is known of one author tells nothing of another: a
+In the manner of TOFU (Maini et al. 2024, arXiv:2401.06121): people who do not exist, each with a row of facts, and a
+question for each fact. Facts are drawn independently, so that what is known of one author tells nothing of another: a
 model that was trained without an author can only guess.
 """
 

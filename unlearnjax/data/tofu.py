@@ -34,8 +34,8 @@ class Tofu(NamedTuple):
 def load_tofu(split: str = "forget10", directory: str | pathlib.Path | None = None) -> Tofu:
   """Reads TOFU from files.
 
-  Paraphrases and wrong answers are given for the forget set and for 400 questions of the retain set; the other questions
-  have none.
+  Paraphrases and wrong answers are given for the forget set and for 400 questions of the retain set; the other
+  questions have none.
 
   Args:
     split: "forget01", "forget05" or "forget10".

@@ -8,8 +8,8 @@ import optax
 
 from unlearnjax import objectives, reparam, updates
 from unlearnjax.core import Method, ModelFn, Verbs, check, descend
-from unlearnjax.methods.continual.over import over, with_refs
 from unlearnjax.methods.continual.parts import check_room, learner
+from unlearnjax.methods.over import over, with_refs
 from unlearnjax.methods.parts import restart
 from unlearnjax.models.heads import seen_classes
 

@@ -6,8 +6,8 @@ import optax
 
 from unlearnjax import objectives, reparam, updates
 from unlearnjax.core import Method, ModelFn, Verbs, check, descend
-from unlearnjax.methods.continual.over import over, with_refs
 from unlearnjax.methods.continual.parts import learner, open_head
+from unlearnjax.methods.over import over, with_refs
 from unlearnjax.methods.parts import teacher
 
 OPTIMIZERS = ("zo_sgd", "zo_adam", "zo_sign", "zo_conserve", "forward_grad")

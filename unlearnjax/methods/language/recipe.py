@@ -100,7 +100,7 @@ def unlearner(
       return {**own(model, key), **frozen(model)}
 
     def honour(state, old, request: ForgetRequest, run: Run):
-      sources: dict[str, Any] = {"forget": with_likelihoods(view_model(fn, state), request.forget, run, cached)}
+      sources: dict[str, Any] = {"forget": with_likelihoods(view_model(fn, state, old), request.forget, run, cached)}
       if retain is not None:
         sources["retain"] = need_retain(name, request)
       now = {**old, **frozen(state)}

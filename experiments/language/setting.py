@@ -1,0 +1,158 @@
+"""One seed of the language benchmark: data, request, original, oracle, and the scores of a model."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import unlearnjax as uj
+from experiments.language import attack
+from experiments.language.configs import Config, method_of
+from unlearnjax import metrics
+from unlearnjax.core.tree import fold_name
+from unlearnjax.data import answers, authors, tofu
+
+KNOWN = ("real_authors", "world_facts")
+
+
+class Questions(NamedTuple):
+  """The questions of a seed, by what they are for; `holdout` is never trained on."""
+
+  forget: list[authors.QA]
+  retain: list[authors.QA]
+  real_authors: list[authors.QA]
+  world_facts: list[authors.QA]
+  holdout: list[authors.QA]
+  refusals: tuple[str, ...]
+
+
+def questions(config: Config, seed: int) -> Questions:
+  """What is learnt, forgotten and measured.
+
+  Raises:
+    ValueError: an unknown data set, or a share outside (0, 1).
+    FileNotFoundError: TOFU's files are not there.
+  """
+  if config.dataset == "tofu":
+    found = tofu.load_tofu(config.forget)
+    return Questions(*found[:4], [], tuple(found.refusals))
+  share = float(config.forget)
+  uj.core.check.fraction("forget", share, one=False)
+  gone = max(1, round(share * config.authors))
+  rows = authors.fictitious_authors(config.authors + gone, seed=seed)
+  first, held = config.authors - gone, config.authors
+  pick = lambda low, high: [row for row in rows if low <= row.subject < high]
+  known = authors.known_facts(seed=seed)
+  return Questions(
+    pick(first, held), pick(0, first), known[KNOWN[0]], known[KNOWN[1]], pick(held, held + gone), authors.REFUSALS
+  )
+
+
+class Setting:
+  """Everything that the rows of one seed share."""
+
+  def __init__(self, config: Config, seed: int, run: uj.Run):
+    self.config, self.seed, self.run = config, seed, run
+    self.questions = questions(config, seed)
+
+  @functools.cached_property
+  def tokenizer(self):
+    from unlearnjax import models
+
+    if self.config.model != "scratch":
+      return models.load_tokenizer(self.config.model)
+    said = answers.texts_of([row for part in self.questions[:5] for row in part])
+    return models.train_words([*said, *(f" {text}" for text in self.questions.refusals)], 4096)
+
+  @functools.cached_property
+  def sets(self) -> dict[str, uj.Examples]:
+    """Selections of one table, by name."""
+    parts = dict(zip(Questions._fields[:5], self.questions[:5]))
+    rows = [row for part in parts.values() for row in part]
+    table = answers.answers_table(rows, self.tokenizer, refusals=self.questions.refusals, seed=self.seed)
+    ends = np.cumsum([0, *map(len, parts.values())])
+    return {name: table[a:b] for name, a, b in zip(parts, ends, ends[1:])}
+
+  @functools.cached_property
+  def request(self) -> uj.ForgetRequest:
+    return uj.ForgetRequest(self.sets["forget"], self.sets["retain"], reason=self.config.forget)
+
+  @functools.cached_property
+  def base(self) -> uj.Model:
+    """What training starts from: random weights, or a checkpoint."""
+    from unlearnjax import models
+
+    if self.config.model != "scratch":
+      return models.load_hf(self.config.model)
+    c = self.config
+    fn = models.transformer("llama", vocab_size=self.tokenizer.vocab_size, dim=c.dim, depth=c.depth, heads=c.heads)
+    return fn.init(self.key("base"))
+
+  @functools.cached_property
+  def original(self) -> tuple[uj.Model, dict[str, Any]]:
+    return self.trained("original", "forget", "retain", *KNOWN)
+
+  @functools.cached_property
+  def oracle(self) -> tuple[uj.Model, dict[str, Any]]:
+    return self.trained("retrain", "retain", *KNOWN)
+
+  def trained(self, name: str, *parts: str) -> tuple[uj.Model, dict[str, Any]]:
+    """(model, cost) of training on some of the sets; in the same directory the checkpoint is read."""
+    from unlearnjax.training import trainer
+
+    run = self.run.apart(f"seed{self.seed}", name)
+    step, recipe = trainer(self.base.fn, self.config.recipe), self.config.recipe
+    start = uj.UnlearnState.create(self.base.params, rng=self.key(name), model_state=self.base.state)
+    source = functools.reduce(lambda a, b: a + b, (self.sets[part] for part in parts))
+    plan = uj.zip_roles(train=source, batch_size=recipe.batch_size, epochs=recipe.epochs)
+    state, _ = uj.fit(step, step.init(start), plan, run=run, name=name)
+    return self.base.replace(params=state.params, state=state.model_state), run.cost.to_dict()
+
+  def unlearned(self, name: str) -> tuple[uj.Model, dict[str, Any], int]:
+    """(model, cost, trained parameters) after a method."""
+    model, cost = {"original": self.original, "retrain": self.oracle}.get(name) or (None, None)
+    if model is not None:
+      return model, cost, _size(model.params)
+    run = self.run.apart(f"seed{self.seed}", name)
+    result = uj.forget(method_of(name, self.config), self.original[0], self.request, key=self.key(name), run=run)
+    return result.model, result.cost, _size(result.state.params)
+
+  def row(self, name: str) -> dict[str, float | None]:
+    """All numbers of a method."""
+    model, cost, trained = self.unlearned(name)
+    scores = self.scores(model)
+    gold = self.gold
+    quality = metrics.forget_quality(scores.pop("truth_ratios"), gold["truth_ratios"])
+    auc, gold_auc = scores.pop("auc"), gold["auc"]
+    compared = ("prob_forget", "rouge_forget", "em_forget", "utility")
+    return {
+      "gap": float(np.mean([abs(scores[k] - gold[k]) for k in compared])),
+      "log10_p": quality.log10_p,
+      "ks": quality.distance,
+      "priv_leak": None if auc is None else metrics.priv_leak(auc, gold_auc),
+      **scores,
+      **attack.attacked(self, model),
+      "trained_percent": 100 * trained / _size(self.original[0].params),
+      **cost,
+      "cost_percent": 100 * cost["gradient_evaluations"] / max(self.oracle[1]["gradient_evaluations"], 1),
+    }
+
+  @functools.cached_property
+  def gold(self) -> dict[str, Any]:
+    """Scores of the oracle."""
+    return self.scores(self.oracle[0])
+
+  def scores(self, model: uj.Model) -> dict[str, Any]:
+    from experiments.language.scores import scores
+
+    return scores(self, model)
+
+  def key(self, name: str) -> jax.Array:
+    return fold_name(jax.random.key(self.seed), name)
+
+
+def _size(params: Any) -> int:
+  return sum(x.size for x in jax.tree.leaves(params))

@@ -1,0 +1,51 @@
+"""The language benchmark: what it writes, that it resumes, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+pytest.importorskip("rouge_score", reason="rouge-score is in the extra 'lm'")
+
+
+def run(*flags, timeout=500):
+  env = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg"}
+  command = [sys.executable, "-m", "experiments.language.run", *flags]
+  return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.mark.slow
+def test_the_job_writes_its_table_and_goes_on_where_it_stood(tmp_path):
+  done = run("--config=tiny", "--methods=npo", f"--out={tmp_path}")
+  assert done.returncode == 0, done.stderr[-3000:]
+  first = json.loads((tmp_path / "results.json").read_text())
+  again = run("--config=tiny", "--methods=npo,npo_lora", f"--out={tmp_path}")
+  assert again.returncode == 0, again.stderr[-3000:]
+  rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+  assert [row["method"] for row in rows] == ["original", "retrain", "npo", "npo_lora"]
+  assert rows[:3] == first["rows"] and not any(row.get("error") for row in rows)
+  gold, lora = rows[1], rows[3]
+  assert gold["gap"] == 0 and gold["log10_p"] == 0 and lora["trained_percent"] < 50
+  assert all(0 <= row[k] <= 100 for row in rows for k in ("utility", "prob_forget", "em_forget", "quantized"))
+  assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+  "flags, message",
+  [
+    (("--methods=nothing",), "unknown method 'nothing'"),
+    (("--config=nothing",), "unknown configuration 'nothing'"),
+    (("--config=tiny", "--forget=2"), "forget must be in (0, 1), got 2.0"),
+  ],
+)
+@pytest.mark.slow
+def test_what_is_wrong_is_one_line(flags, message, tmp_path):
+  done = run(*flags, f"--out={tmp_path / 'out'}")
+  assert done.returncode == 2 and message in done.stderr, done.stderr[-2000:]
+  assert not (tmp_path / "out" / "rows").exists()
