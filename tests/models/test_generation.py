@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy_language import toy_lm
 
 from unlearnjax.core import Model
-from unlearnjax.models import generate, pad_tokens, transformer
+from unlearnjax.models import generate, pad_tokens
 from unlearnjax.models.generation import sample
 
 PROMPTS = [[5, 6, 7, 8], [9, 10]]
@@ -19,8 +20,7 @@ LEFT, RIGHT = (pad_tokens(PROMPTS, side=side) for side in ("left", "right"))
 
 @pytest.fixture(scope="module")
 def model():
-  fn = transformer("llama", vocab_size=32, dim=16, depth=2, heads=2, hidden=16, context=16)
-  return fn.init(jax.random.key(0)).replace(params=jax.tree.map(lambda x: 8 * x, fn.init(jax.random.key(0)).params))
+  return toy_lm("llama", vocab_size=32, dim=16, depth=2, heads=2, hidden=16, context=16)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from toy_language import toy_lm
 
 from unlearnjax.models import ByteTokenizer, load_hf, load_tokenizer, make, save_hf, transformer
 from unlearnjax.models.decoder.config import RopeScaling
@@ -18,7 +19,7 @@ LLAMA = dict(vocab_size=64, dim=16, depth=2, heads=4, kv_heads=2, hidden=24, con
 
 @pytest.fixture(scope="module")
 def model():
-  return transformer("llama", **LLAMA).init(jax.random.key(0))
+  return toy_lm("llama", **LLAMA)
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_half_precision_is_kept_by_the_file(model, tmp_path):
 
 
 def test_gpt2_without_prefix_and_with_old_buffers(tmp_path):
-  model = transformer("gpt2", vocab_size=64, dim=16, depth=2, heads=2, context=8).init(jax.random.key(0))
+  model = toy_lm("gpt2", vocab_size=64, dim=16, depth=2, heads=2, context=8)
   directory = save_hf(model, tmp_path / "gpt2")
   arrays = {name.removeprefix("transformer."): value for name, value in tensors(directory).items()}
   arrays["lm_head.weight"] = arrays["wte.weight"]  # tied, written twice

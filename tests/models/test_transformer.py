@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy_language import filled, toy_lm
 
 from unlearnjax.models import Transformer, TransformerConfig, transformer
 from unlearnjax.models.decoder import moe
@@ -24,17 +25,12 @@ call_cached = jax.jit(lambda model, state, **inputs: model.fn(model.params, inpu
 
 @pytest.fixture(scope="module", params=PARAMS)
 def model(request):
-  fn = transformer(request.param, **{**SIZES, **FAMILIES[request.param]})
-  model = fn.init(jax.random.key(0))
-  noise = np.random.default_rng(1)
-  return model.replace(
-    params=jax.tree.map(lambda x: x + 0.2 * noise.standard_normal(x.shape, np.float32), model.params)
-  )
+  return toy_lm(request.param, **{**SIZES, **FAMILIES[request.param]})
 
 
 @pytest.fixture(scope="module")
 def llama():
-  return transformer("llama", **SIZES).init(jax.random.key(0))
+  return toy_lm("llama", std=0.1, **SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +102,7 @@ def test_sites_of_single_layers_are_read_and_rewritten(llama):
 
 def test_injections_are_differentiable_and_run_in_their_layer_only(llama):
   """What is added to layer 1 is not finite anywhere else, and leaves no NaN in the gradient."""
-  first = llama({"tokens": TOKENS}, capture=("blocks/0",)).hidden["blocks/0"]
+  first = jax.jit(lambda m: m({"tokens": TOKENS}, capture=("blocks/0",)).hidden["blocks/0"])(llama)
   norm = lambda h: jnp.sqrt(jnp.square(h - first).sum())
 
   @jax.jit
@@ -127,8 +123,8 @@ def test_all_sites_can_be_captured(model):
 
 
 def test_experts_equal_a_loop_over_them():
-  fn = transformer("qwen2_moe", **{**SIZES, "depth": 1, "experts": 4, "experts_per_token": 2, "init_std": 0.3})
-  params = jax.tree.map(lambda x: np.asarray(x[0]), fn.init(jax.random.key(0)).params["blocks"]["mlp"])
+  fn = transformer("qwen2_moe", **{**SIZES, "depth": 1, "experts": 4, "experts_per_token": 2})
+  params = jax.tree.map(lambda x: np.asarray(x[0]), filled(fn, 0.3).params["blocks"]["mlp"])
   x = np.random.default_rng(1).standard_normal((2, 5, 16), np.float32)
 
   def mixture(x, grouped):
@@ -157,7 +153,7 @@ def test_experts_equal_a_loop_over_them():
 
 
 def test_router_logits_are_a_site():
-  model = transformer("mixtral", **SIZES, experts=4).init(jax.random.key(0))
+  model = toy_lm("mixtral", **{**SIZES, "depth": 2}, experts=4)
   site = "blocks/1/mlp/router"
   force = {site: lambda h: h.at[..., 0].set(50.0)}
   out, forced = jax.jit(lambda m: [m({"tokens": TOKENS}, capture=(site,), inject=f) for f in ({}, force)])(model)
@@ -181,6 +177,17 @@ def test_half_precision_computes_in_it_and_returns_float32(llama):
   assert out.logits.dtype == jnp.float32 and out.hidden["blocks/1"].dtype == jnp.bfloat16
   close(out.logits, call(llama, tokens=TOKENS), 2e-2)
   assert {str(x.dtype) for x in jax.tree.leaves(jax.eval_shape(fn.init, jax.random.key(0)).params)} == {"bfloat16"}
+
+
+def test_fresh_weights_follow_the_configuration():
+  fn = transformer("gpt2", vocab_size=64, dim=32, depth=2, heads=2, context=8, init_std=0.1)
+  one, two = (fn.init(jax.random.key(0)).params for _ in range(2))
+  jax.tree.map(np.testing.assert_array_equal, one, two)
+  blocks = one["blocks"]
+  assert float(one["embed"]["table"].std()) == pytest.approx(0.1, rel=0.05)
+  assert float(blocks["mlp"]["up"]["kernel"].std()) == pytest.approx(0.1, rel=0.05)
+  assert float(blocks["mlp"]["down"]["kernel"].std()) == pytest.approx(0.05, rel=0.05)  # writes to the stream
+  assert (blocks["norm1"]["scale"] == 1).all() and (blocks["mlp"]["up"]["bias"] == 0).all()
 
 
 def test_dropout_needs_a_key_and_only_in_training(llama):
