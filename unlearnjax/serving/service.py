@@ -114,7 +114,6 @@ class Service:
     self._missing = {name for name in done if self._intents[name]["kind"] == "learn"}
     self._replayed = done
     self._archive.erase(self._pending[0]["seq"] if self._pending else len(intents) + 1)
-    self._learned = 0
     if not self._missing:
       self._replay()
 
