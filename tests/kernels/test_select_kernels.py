@@ -159,6 +159,12 @@ def test_what_is_out_of_range_is_refused():
   assert kernels.top_fraction_mask({"a": jnp.ones((0, 2))}, 0.5)["a"].shape == (0, 2)
 
 
+def test_keys_are_not_stored():
+  x = jax.ShapeDtypeStruct((1 << 12, 1 << 10), jnp.float32)
+  stats = jax.jit(lambda x: kernels.kth_largest(x, 1 << 20)).lower(x).compile().memory_analysis()
+  assert stats.temp_size_in_bytes < 0.1 * 4 * x.size
+
+
 def test_counts_beyond_32_bits():
   numbers = [0, 1, 65535, 65536, 2**32 - 1, 2**33 + 5, 2**40]
   value = lambda w: int(w.high) * 65536 + int(w.low)
