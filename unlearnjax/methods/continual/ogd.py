@@ -104,7 +104,7 @@ def new_directions(basis, rows, keep: int):
 
   Example:
     >>> basis = jnp.array([[1.0, 0.0, 0.0]])
-    >>> new_directions(basis, jnp.array([[3.0, 2.0, 0.0], [1.0, 0.0, 0.0]]), 2).round(4).tolist()
+    >>> jnp.abs(new_directions(basis, jnp.array([[3.0, 2.0, 0.0], [1.0, 0.0, 0.0]]), 2)).round(4).tolist()
     [[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
   """
   residual = rows
