@@ -141,6 +141,13 @@ def test_tasks_of_different_tables():
   assert receipts[-1].outcome == "failed" and "ids must be unique over all tasks" in receipts[-1].detail
 
 
+def test_requests_that_reach_nothing():
+  empty = Forget(where=lambda known: known.ids > 1000)
+  receipts, _, _ = answers(stream=[STREAM[0], Forget([1]), empty, Forget([]), Forget([1, 999]), Learn(task(1, 5, 5))])
+  assert [r.outcome for r in receipts[2:]] == ["nothing to do"] * 4
+  assert receipts[-1].params_after == receipts[1].params_after
+
+
 def test_what_the_model_knew_before_can_be_forgotten():
   receipts, total, _ = answers(stream=[Forget([1, 2])], data=DATA[:10])
   assert receipts[0].affected == 2 and total == -5

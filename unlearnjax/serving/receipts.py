@@ -40,7 +40,8 @@ def receipt_of(
     error: why the batch failed, None where it did not.
   """
   live, gone, never = (len(ids) for ids in part)
-  outcome = DONE if live else "nothing to do" if gone and never else "already forgotten" if gone else "never learned"
+  idle = "already forgotten" if gone else "never learned"
+  outcome = DONE if live else idle if bool(gone) != bool(never) else "nothing to do"
   detail = f"{live} {'learned' if intent['kind'] == 'learn' else 'forgotten'}"
   detail += f", {gone} already forgotten" * bool(gone) + f", {never} never learned" * bool(never)
   if error is not None and live:

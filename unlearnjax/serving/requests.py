@@ -48,8 +48,8 @@ class Receipt(NamedTuple):
   Attributes:
     seq: its number; the order of the ledger is that of the numbers, whatever the clock said.
     request, kind, reason: which request.
-    outcome: "done", "already forgotten", "never learned", "nothing to do" (a mixture of the two), or "failed"; only
-      "done" has changed anything.
+    outcome: "done", "already forgotten", "never learned", "nothing to do" (some of each, or no ids at all), or
+      "failed"; only "done" has changed anything.
     detail: the counts, or the error, in words.
     asked, affected, already_forgotten, never_learned: numbers of ids.
     ids_hash: SHA-256 of the affected ids; see `ids_digest`.

@@ -244,7 +244,7 @@ class Service:
       parts.append((live[~twice], np.concatenate([gone, live[twice]]), never))
       taken = np.union1d(taken, live)
     work = self._archive.work(group[0]["seq"], group[-1]["seq"])
-    changes = group[0]["kind"] == "learn" or len(taken) > 0
+    changes = any(len(part[0]) for part in parts)
     reach("before_work")
     state, refs, figures, error = self.state, self.refs, {}, None
     if changes:
