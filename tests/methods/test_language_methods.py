@@ -37,6 +37,7 @@ def test_names_of_the_language_group_and_the_one_that_is_shared():
     methods.language.nope  # noqa: B018
 
 
+@pytest.mark.slow
 def test_methods_that_coincide_at_the_ends_of_their_parameters():
   ascent = after(methods.language.gradient_ascent(**SGD))
   near(after(methods.grad_diff(alpha=0.0, **SGD)), ascent, rtol=1e-5, atol=1e-6)
@@ -116,6 +117,7 @@ def test_rmu_moves_only_what_it_may_and_steers_to_its_vector():
     forget(methods.rmu("body", width=16, where="mlp"), model, request, key=KEY)
 
 
+@pytest.mark.slow
 def test_the_dual_of_pdu_keeps_the_retained_answers():
   free = after(methods.pdu(dual_start=0.0, dual_rate=1e-6, warmup=0.9, tx=optax.adam(6e-3), batch_size=6))
   held = after(methods.pdu(dual_start=10.0, dual_rate=1.0, tx=optax.adam(6e-3), batch_size=6))
