@@ -35,6 +35,9 @@ ROW = {
   ),
 }
 
+FAST = ("nll", "undial", "npo")
+EACH = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in (*TOKEN, *ROW)]
+
 
 def _logp(z, y, m):
   return -losses.reduce_seq_sum(losses.token_nll(z, y, m), m)
@@ -70,7 +73,7 @@ def test_closed_values_and_gradients_on_four_logits(name, value, slope):
   np.testing.assert_allclose(gradient[0, 0], slope, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", [*TOKEN, *ROW])
+@pytest.mark.parametrize("name", EACH)
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_padding_changes_no_value_and_no_gradient_whatever_it_holds(name, seed):
@@ -89,7 +92,7 @@ def test_padding_changes_no_value_and_no_gradient_whatever_it_holds(name, seed):
     assert not np.any(padded[:, T:]) and not np.any(np.asarray(padded[:, :T])[~np.asarray(m)])
 
 
-@pytest.mark.parametrize("name", [*TOKEN, *ROW])
+@pytest.mark.parametrize("name", EACH)
 def test_half_precision_logits_are_scored_in_float32(name):
   loss = {**TOKEN, **ROW}[name]
   z, r, y, m = _arrays(0, jnp.bfloat16)
@@ -98,7 +101,7 @@ def test_half_precision_logits_are_scored_in_float32(name):
   np.testing.assert_allclose(found, loss(z.astype(jnp.float32), r.astype(jnp.float32), y, m), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", [*TOKEN, *ROW])
+@pytest.mark.parametrize("name", EACH)
 def test_confident_logits_stay_finite(name):
   loss = {**TOKEN, **ROW}[name]
   z = jnp.full((1, 1, V), -1e4).at[0, 0, 0].set(1e4)
