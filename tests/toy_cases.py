@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import optax
 from toy import TOY
-from toy_language import told
+from toy_asked import told
 from toy_trained import class_request, data, surrogate, trained
 
 from unlearnjax import losses, methods, models, objectives

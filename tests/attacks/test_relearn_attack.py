@@ -109,7 +109,7 @@ def test_bad_arguments(oracle):
 
 
 def test_language_models_relearn_by_their_own_objective():
-  from toy_language import told
+  from toy_asked import told
 
   from unlearnjax import methods, objectives
   from unlearnjax.core import forget

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toy_language import ASK, told
+from toy_asked import ASK, told
 
 from unlearnjax import methods, objectives
 from unlearnjax.core import Run, forget
