@@ -164,6 +164,7 @@ def test_si_starts_a_new_path_with_every_task():
   close(first.refs["anchor"]["params"], first.state.params)
 
 
+@pytest.mark.slow
 def test_slow_weights_are_served_and_the_ends_of_the_decay_are_exact():
   given = FN.init(jax.random.key(0)).params
   still, fast = learned("mcl", decay=1.0)[-1], learned("mcl", decay=0.5)[-1]
@@ -187,6 +188,7 @@ def test_a_hypernetwork_trains_one_embedding_a_task():
     methods.hypernetwork(net=net)
 
 
+@pytest.mark.slow
 def test_zeroth_order_learning_moves_the_chosen_weights_alone():
   method = methods.zeroflow(where="head/.*", optimizer="zo_conserve", learning_rate=0.05, batch_size=8, epochs=2)
   given = FN.init(jax.random.key(0))

@@ -70,7 +70,7 @@ def test_a_task_moves_no_other_embedding():
   phi, refs = _start(CHUNKED)
   fn = reparam.at_task(CHUNKED.bind(mlp))
   refs = {**refs, "task": jnp.array(1)}
-  gradient = jax.grad(objectives.cross_entropy(fn), has_aux=True)(phi, random_role(), view(refs=refs))[0]
+  gradient = jax.jit(jax.grad(objectives.cross_entropy(fn), has_aux=True))(phi, random_role(), view(refs=refs))[0]
   assert jnp.any(gradient["tasks"][1]) and not jnp.any(gradient["tasks"][jnp.array([0, 2])])
   assert jnp.any(gradient["chunks"]) and jnp.any(gradient["net"]["0"]["kernel"])
 
@@ -90,6 +90,7 @@ def test_regularizer_is_the_mean_over_old_tasks_of_a_sum_over_weights():
   assert float(penalty(phi, refs)) == 0 and not any(jnp.any(x) for x in jax.tree.leaves(jax.grad(penalty)(phi, refs)))
 
 
+@pytest.mark.slow
 def test_lookahead_protects_at_the_very_first_step():
   phi, refs = _start(CHUNKED)
   refs = {**refs, "task": jnp.array(1)}
@@ -132,6 +133,7 @@ def test_inference_by_entropy_takes_the_surest_known_task():
   assert jnp.argmax(masked, -1).tolist() == [1, 1] and bool((masked[:, 2] < -1e30).all())
 
 
+@pytest.mark.slow
 def test_a_hypernetwork_writes_some_leaves_over_fixed_others():
   both = reparam.compose(reparam.select(".*/kernel"), PLAIN)
   phi, refs = both.init(jax.random.key(0), PARAMS)

@@ -51,6 +51,7 @@ def test_weighted_distance_generalizes_l2_and_merges_anchors():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *slopes)
 
 
+@pytest.mark.slow
 def test_the_path_integral_is_the_decrease_of_the_loss():
   batch = random_role()
   loss = lambda p: XENT(p, batch, view())[0]
@@ -102,6 +103,7 @@ def test_power_iteration_approaches_the_top_singular_value_from_below():
   assert sigmas[-1] == pytest.approx(top, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_spectral_pulls_a_kernel_to_one_and_weight_zero_is_the_optimizer():
   tx, params = optax.chain(updates.spectral(0.1), optax.sgd(0.1)), mlp_params()
   state = tx.init(params)

@@ -72,6 +72,7 @@ def test_refresh_moves_each_leaf_uphill_by_its_own_length():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(2 * a, b, rtol=1e-5), half, moved)
 
 
+@pytest.mark.slow
 def test_a_leaf_of_zeros_moves_by_noise_alone_and_rate_zero_is_the_base_method():
   biases = jax.tree.map(jnp.zeros_like, PARAMS)
   moved, _ = updates.refresh(1.0, noise=0.5).update(PARAMS, (), biases, view=view(), refs={"importance": biases})
