@@ -1,4 +1,4 @@
-"""Writes RESULTS.md and the generated parts of README.md from the files that runs left behind.
+"""Writes RESULTS.md and the generated parts of README.md and docs/choosing.md from the files that runs left behind.
 
 python -m experiments.results --readme=runs/quickstart runs/fashion_class runs/fashion_random ...
 """
@@ -24,6 +24,7 @@ retraining's gradient evaluations. Seconds were measured on two shared CPU cores
 
 
 def main(argv: list[str]) -> None:
+  from experiments import choosing
   from unlearnjax import catalog, report
 
   runs = [pathlib.Path(run) for run in argv[1:]]
@@ -40,6 +41,8 @@ def main(argv: list[str]) -> None:
   works = [row for row in (*catalog.PAPERS, *catalog.BASELINES) if catalog.status(row) == "works"]
   readme = replaced(readme, "papers", catalog.markdown(works) + "\n")
   (ROOT / "README.md").write_text(readme)
+  page = ROOT / "docs" / "choosing.md"
+  page.write_text(replaced(page.read_text(), "choosing", choosing.markdown((ROOT / "RESULTS.md").read_text()) + "\n"))
 
 
 def replaced(text: str, name: str, content: str) -> str:
@@ -47,7 +50,7 @@ def replaced(text: str, name: str, content: str) -> str:
   marks = f"<!-- {name} -->", f"<!-- /{name} -->"
   pattern = re.compile(re.escape(marks[0]) + ".*?" + re.escape(marks[1]), re.S)
   if not pattern.search(text):
-    raise ValueError(f"README.md has no marks {marks[0]} ... {marks[1]}")
+    raise ValueError(f"the page has no marks {marks[0]} ... {marks[1]}")
   return pattern.sub(lambda _: f"{marks[0]}\n{content}{marks[1]}", text)
 
 

@@ -1,4 +1,4 @@
-"""Every example in a docstring runs, and so does the Python in README.md."""
+"""Every example in a docstring runs, and so does the Python in README.md and the other pages."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import pytest
 import unlearnjax
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAGES = [
+  page for page in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]) if "```python" in page.read_text()
+]
 MODULES = sorted(
   m.name for m in pkgutil.walk_packages(unlearnjax.__path__, "unlearnjax.") if not m.name.endswith("__main__")
 )
@@ -31,10 +34,16 @@ def test_examples_of(name):
 
 
 @pytest.mark.slow
-def test_python_of_the_readme(capsys):
-  blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-  assert len(blocks) >= 2
-  scope: dict = {}
-  for block in blocks:  # the second goes on where the first ended
-    exec(compile(block, "README.md", "exec"), scope)  # noqa: S102
-  assert "gap" in capsys.readouterr().out and scope["history"].steps == scope["plan"].steps
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_of_the_pages(page, capsys):
+  blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+  scope: dict = {"__name__": page.stem}
+  for block in blocks:  # one goes on where the one before ended
+    exec(compile(block, page.name, "exec"), scope)  # noqa: S102
+    lines = capsys.readouterr().out.splitlines()
+    promised = re.findall(r"^ *print\(.*\)  # (.+)$", block, re.M)
+    assert [line for line in promised if line not in lines] == []
+    scope["printed"] = [*scope.get("printed", ()), *lines]
+  if page.name == "README.md":
+    assert len(blocks) >= 3 and "gap" in "".join(scope["printed"])
+    assert scope["history"].steps == scope["plan"].steps
