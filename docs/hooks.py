@@ -96,18 +96,39 @@ def relinked(text: str, source: str, page: str) -> str:
 
 
 def papers() -> str:
-  """The catalog as a page."""
+  """The catalog as a page: what works is linked to its reference, a paper to arXiv where its number was checked."""
   from unlearnjax import catalog
 
-  return "\n\n".join(
-    [
-      "# Papers",
-      "What each paper is made of, and what works today: the catalog, as `python -m unlearnjax papers` prints it.",
-      catalog.markdown(catalog.PAPERS),
-      "## Baselines",
-      catalog.markdown(catalog.BASELINES, "baselines"),
-    ]
-  )
+  text = [
+    "# Papers",
+    "The catalog, as `python -m unlearnjax papers` prints it. A paper works when everything that its row names can be "
+    "imported; the others are planned.",
+  ]
+  for title, rows, what in (("Papers", catalog.PAPERS, "papers"), ("Baselines", catalog.BASELINES, "baselines")):
+    text += [f"## {title}", catalog.count_line(rows, what) + "."]
+    for group in sorted({row.group for row in rows}):
+      chosen = sorted(catalog.select(rows, group=group), key=lambda row: catalog.status(row) != "works")
+      head = "| no | paper | first author | year | runs as | made of |\n| ---: | --- | --- | ---: | --- | --- |"
+      text += [f"### {group.capitalize()}", "\n".join([head, *map(_row, chosen)])]
+  return "\n\n".join(text)
+
+
+def _row(row) -> str:
+  from unlearnjax import catalog
+
+  title = row.title if row.name in row.title else f"{row.name}: {row.title}"
+  title = f"[{title}](https://arxiv.org/abs/{row.arxiv})" if row.arxiv else title
+  works = catalog.status(row) == "works"
+  names = ", ".join(f"[`{name}`][{_where(name)}]" for name in row.factories) if works else "planned"
+  cells = (row.number or "", title, row.author, row.year or "", names, ", ".join(row.parts))
+  return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _where(name: str) -> str:
+  from unlearnjax import catalog
+
+  value = catalog.resolve(name)
+  return f"{value.__module__}.{value.__qualname__}"
 
 
 def reference() -> dict[str, str]:
