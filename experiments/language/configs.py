@@ -70,27 +70,27 @@ CONFIGS: Mapping[str, Config] = {
   "tofu": Config(dataset="tofu", forget="forget10", dim=128, depth=4, epochs=40, learning_rate=2e-3, evaluated=300),
 }
 
-RATE, EPOCHS = 1e-3, 8
+RATE, EPOCHS = 1e-3, 12
 METHODS: Mapping[str, dict[str, Any]] = {
   "gradient_ascent": {},
   "grad_diff": {},
   "kl_min": {},
-  "idk": {},
+  "idk": {"epochs": 16},
   "idk_dpo": {},
-  "npo": {},
-  "simnpo": {"beta": 4.5, "gamma": 0.0},
-  "rmu": {"rate": 5e-3, "steering": 20.0, "alpha": 10.0},
-  "undial": {},
-  "wga": {},
-  "satimp": {},
-  "ceu": {"rate": 3e-4},
-  "flat": {"rate": 3e-4},
+  "npo": {"epochs": 8},
+  "simnpo": {"rate": 2e-3, "epochs": 16},
+  "rmu": {"rate": 3e-3, "steering": 10.0, "alpha": 20.0, "epochs": 16},
+  "undial": {"alpha": 1.0},
+  "wga": {"epochs": 8},
+  "satimp": {"epochs": 8},
+  "ceu": {"rate": 1e-4},
+  "flat": {"rate": 1e-4},
   "llmu": {},
   "pdu": {},
-  "npo_lora": {"rate": 2e-3, "rank": 4},
+  "npo_lora": {"rate": 2e-3, "rank": 8, "alpha": 3.0},
 }
-"""AdamW without decay at a constant 1e-3, 8 passes over the forget set, unless a row says otherwise; everything else is
-the paper's."""
+"""AdamW without decay at a constant 1e-3, 12 passes over the forget set, unless a row says otherwise; everything else is
+the paper's. Chosen by hand on seed 100, which no table holds."""
 
 
 @functools.cache
@@ -106,7 +106,7 @@ def method_of(name: str, config: Config) -> uj.Method:
   if name == "rmu":
     layers = tuple(range(max(config.depth - 1, 1)))
     site = f"blocks/{layers[-1]}"
-    return methods.language.rmu(site, width=config.dim, where="blocks/mlp/down/kernel", layers=layers, **given)
+    return methods.language.rmu(site, width=config.dim, where="blocks/mlp/.*/kernel", layers=layers, **given)
   return getattr(methods.language, name)(**given)
 
 
