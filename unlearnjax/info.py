@@ -17,7 +17,8 @@ EXTRAS = {
   "curvature": ("matfree",),
   "privacy": ("dp-accounting",),
   "launch": ("xmanager",),
-  "docs": ("mkdocs-material", "mkdocstrings"),
+  "docs": ("jupytext", "mkdocs-material", "mkdocstrings"),
+  "tpu-aot": ("jax",),
   "parity": ("torch", "transformers"),
 }
 """Distributions behind each optional extra of the package."""

@@ -89,8 +89,8 @@ METHODS: Mapping[str, dict[str, Any]] = {
   "pdu": {},
   "npo_lora": {"rate": 2e-3, "rank": 8, "alpha": 3.0},
 }
-"""AdamW without decay at a constant 1e-3, 12 passes over the forget set, unless a row says otherwise; everything else is
-the paper's. Chosen by hand on seed 100, which no table holds."""
+"""AdamW without decay at a constant 1e-3, 12 passes over the forget set, unless a row says otherwise; everything else
+is the paper's. Chosen by hand on seed 100, which no table holds."""
 
 
 @functools.cache
