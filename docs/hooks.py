@@ -11,6 +11,7 @@ import pathlib
 import posixpath
 import re
 import sys
+import textwrap
 import types
 
 import griffe
@@ -181,20 +182,24 @@ def public(module: types.ModuleType) -> dict[str, object]:
 
 
 def fenced(doc: str) -> str:
-  """A docstring whose examples are code blocks."""
-  return re.sub(
-    r"^Examples?:\n((?:  .*\n?|\n)+)", lambda found: f"```pycon\n{_dedented(found[1])}\n```\n", doc, flags=re.M
-  )
+  """The docstring of a package as Markdown: its examples and what it sets apart by indenting are code."""
+  block = lambda kind: lambda found: f"\n```{kind}\n{textwrap.dedent(found[1]).strip()}\n```\n"
+  doc = re.sub(r"^Examples?:\n((?:  .*\n?|\n)+)", block("pycon"), doc.strip(), flags=re.M)
+  return re.sub(r"(?<=\n\n)((?:  \S.*\n?)+)", block("text"), doc)
 
 
-def _dedented(text: str) -> str:
-  return "\n".join(line.removeprefix("  ") for line in text.rstrip().splitlines())
+def escaped(doc: str) -> str:
+  """A docstring in which <x, y> is an inner product and `a*b*c` a product, not markup; code is left alone."""
+  pieces = re.split(r"(`+[^`]*`+|^ *(?:>>>|\.\.\.).*$)", doc, flags=re.M)
+  outside = lambda text: re.sub(r"(?<=\w)\*(?!\*)", r"\\*", re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text))
+  return "".join(piece if at % 2 else outside(piece) for at, piece in enumerate(pieces))
 
 
 class HouseStyle(griffe.Extension):
-  """Docstrings say `Example:`; the parser knows `Examples:`."""
+  """Docstrings say `Example:`; the parser knows `Examples:`. What they write is text before it is Markdown."""
 
   def on_object(self, *, obj: griffe.Object, **kwargs) -> None:
-    """Renames the section."""
+    """Rewrites one docstring."""
     if obj.docstring is not None:
-      obj.docstring.value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.M)
+      prose, *examples = re.split(r"^Example:$", obj.docstring.value, maxsplit=1, flags=re.M)
+      obj.docstring.value = "Examples:".join([escaped(prose), *examples])

@@ -191,5 +191,6 @@ def test_the_site_builds_without_a_warning(tmp_path):
   assert done.returncode == 0, done.stderr[-3000:]
   reference = (tmp_path / "site" / "reference" / "losses.html").read_text()
   assert all(f"uj.losses.{name}" in reference for name in unlearnjax.losses.__all__)
+  assert "&lt;g~, g_k&gt;" in (tmp_path / "site" / "reference" / "combine.html").read_text()  # no tag of HTML
   assert "In a notebook" in (text := (tmp_path / "site" / "index.html").read_text()) and "zip_roles" in text
   assert "SalUn" in (tmp_path / "site" / "papers.html").read_text()
