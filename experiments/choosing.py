@@ -26,13 +26,13 @@ def markdown(results: str, page: str = "../RESULTS.md") -> str:
   Raises:
     ValueError: `results` holds no table.
   """
-  found = tables(results)
+  found = {title: table for title, table in tables(results).items() if {"gap", "UA", "cost"} <= table[0].keys()}
   if not found:
     raise ValueError("results must hold a section '## Forgetting ...' with a table, found none")
   rows = {title: {row["method"]: row for row in table} for title, table in found.items()}
-  everywhere = [
-    name for name in rows[next(iter(rows))] if name != "retrain" and all(name in table for table in rows.values())
-  ]
+  measured = lambda name, table: name in table and table[name]["gap"][0].isdigit()  # one that failed has no number
+  first = next(iter(rows.values()))
+  everywhere = [name for name in first if name != "retrain" and all(measured(name, table) for table in rows.values())]
   number = lambda name, column: [float(table[name][column].split()[0]) for table in rows.values()]
   mean = {name: sum(number(name, "gap")) / len(rows) for name in everywhere}
   lines = [
