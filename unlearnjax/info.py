@@ -17,7 +17,7 @@ EXTRAS = {
   "curvature": ("matfree",),
   "privacy": ("dp-accounting",),
   "launch": ("xmanager",),
-  "docs": ("jupytext", "mkdocs-material", "mkdocstrings"),
+  "docs": ("jupytext", "mkdocs", "mkdocs-material", "mkdocstrings-python"),
   "tpu-aot": ("jax",),
   "parity": ("torch", "transformers"),
 }
