@@ -12,7 +12,7 @@ from toy import ToyFn, toy_data
 
 from unlearnjax import methods, reparam
 from unlearnjax.core import Run, Task, bound, learn, outputs
-from unlearnjax.core.fit import _run_chunk
+from unlearnjax.core.chunk import run_chunk
 from unlearnjax.core.fold import _fold_chunk
 
 KEY = jax.random.key(1)
@@ -77,9 +77,9 @@ def method_of(name):
 
 @functools.cache
 def whole(name):
-  before = _run_chunk._cache_size()
+  before = run_chunk._cache_size()
   results = list(learn(method_of(name), FN.init(jax.random.key(0)), tasks(), key=KEY))
-  return results, _run_chunk._cache_size() - before
+  return results, run_chunk._cache_size() - before
 
 
 def shapes(tree):
@@ -128,10 +128,10 @@ def test_same_key_same_bits_and_the_callers_model_is_untouched(name):
   whole(name)
   model = FN.init(jax.random.key(0))
   before, folds = jax.tree.map(np.array, model.params), _fold_chunk._cache_size()
-  size = _run_chunk._cache_size()
+  size = run_chunk._cache_size()
   again = list(learn(method_of(name), model, tasks(), key=KEY))
   assert equal(again[1].state, whole(name)[0][1].state) and equal(before, model.params)
-  assert (_run_chunk._cache_size(), _fold_chunk._cache_size()) == (size, folds)
+  assert (run_chunk._cache_size(), _fold_chunk._cache_size()) == (size, folds)
 
 
 @each()

@@ -13,7 +13,7 @@ from toy_trained import equal
 
 from unlearnjax import methods
 from unlearnjax.core import Run, bound, forget, learn, outputs
-from unlearnjax.core.fit import _run_chunk
+from unlearnjax.core.chunk import run_chunk
 from unlearnjax.core.fold import _fold_chunk
 
 KEY = jax.random.key(1)
@@ -73,9 +73,9 @@ def test_init_is_abstract_and_fixes_all_shapes_for_life(name):
 @each()
 def test_a_request_of_another_size_compiles_nothing(name):
   first(name)
-  before = _run_chunk._cache_size(), _fold_chunk._cache_size()
+  before = run_chunk._cache_size(), _fold_chunk._cache_size()
   run_on(name, CASES[name].world().other)
-  assert (_run_chunk._cache_size(), _fold_chunk._cache_size()) == before
+  assert (run_chunk._cache_size(), _fold_chunk._cache_size()) == before
 
 
 @each()

@@ -23,7 +23,7 @@ from unlearnjax.core import (
   zip_roles,
 )
 from unlearnjax.core import switch as switch_
-from unlearnjax.core.fit import _run_chunk
+from unlearnjax.core.chunk import run_chunk
 
 XENT = toy_xent()
 STEP = descend({"retain": XENT}, optax.adam(1e-2), combine=plain_weighted())
@@ -94,13 +94,13 @@ def test_phases_advance_only_their_roles():
 
 def test_one_compilation_for_requests_of_all_sizes_and_remainders():
   data = toy_data(200)
-  before = _run_chunk._cache_size()
+  before = run_chunk._cache_size()
   for size in (150, 33, 97):
     fit(STEP, fresh(), zip_roles(retain=data[:size], batch_size=32, epochs=3))
-  assert _run_chunk._cache_size() == before + 1
+  assert run_chunk._cache_size() == before + 1
   for size in (200, 150, 256):  # tables of their own, one capacity
     fit(STEP, fresh(), zip_roles(retain=toy_data(size), batch_size=32, epochs=1, capacity=256))
-  assert _run_chunk._cache_size() <= before + 2
+  assert run_chunk._cache_size() <= before + 2
 
 
 def test_donation_leaves_the_callers_arrays_alive():

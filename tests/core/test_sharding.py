@@ -94,7 +94,8 @@ def main(out: pathlib.Path) -> None:
     role_batch,
     zip_roles,
   )
-  from unlearnjax.core.fit import _Fit, _run_chunk
+  from unlearnjax.core.chunk import run_chunk
+  from unlearnjax.core.fit import _Fit
   from unlearnjax.sharding import mesh, place, split_batch
 
   compiled = [0]
@@ -153,7 +154,7 @@ def main(out: pathlib.Path) -> None:
     }
     shardings = None if one.job.mesh is None else tuple(x.sharding for x in jax.tree.leaves(one.state))
     args = (step, one.layout, shardings, one.job.mesh, one.job.data_axes, one.state, one.refs, one.tables, data)
-    return _run_chunk.lower(*args, count, 0, plan.steps).compile()
+    return run_chunk.lower(*args, count, 0, plan.steps).compile()
 
   big = zip_roles(anchor="retain", forget=data[:25], retain=toy_data(2048), batch_size=1024)
   flops = {}

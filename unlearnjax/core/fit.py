@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
 import time
@@ -13,19 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unlearnjax.core.batches import gather, pad_rows, tables_of
+from unlearnjax.core.batches import pad_rows, tables_of
+from unlearnjax.core.chunk import CHUNK, next_chunk, pad_steps, run_chunk
 from unlearnjax.core.history import History
 from unlearnjax.core.plan import Feed, Plan
 from unlearnjax.core.run import Run, Stopped, stop_asked
 from unlearnjax.core.state import UnlearnState
-from unlearnjax.core.tree import all_finite, fold_name, strong, unshared
+from unlearnjax.core.tree import fold_name, strong, unshared
 from unlearnjax.core.types import EMPTY, Refs, Transform
-from unlearnjax.sharding import data_parallelism, layout_of, pin, place, split_batch
+from unlearnjax.sharding import data_parallelism, layout_of, place
 
 _log = logging.getLogger("unlearnjax")
-CHUNK = 512
 FEED_CHUNK = 8
-_TARGET_SECONDS = 0.5
 
 
 class NonFiniteError(ArithmeticError):
@@ -78,7 +76,7 @@ def fit(
 
 
 class _Fit:
-  """The bookkeeping of one call of `fit`; everything numerical is in `_run_chunk`."""
+  """The bookkeeping of one call of `fit`; everything numerical is in `run_chunk`."""
 
   def __init__(self, transform, state, batches, refs, run, name, until):
     self.transform, self.batches, self.job, self.name, self.until = transform, batches, run, name, until
@@ -132,7 +130,7 @@ class _Fit:
         if not count:
           break
         start = time.perf_counter()
-        ran, self.state, logs, ok, finite = _run_chunk(
+        ran, self.state, logs, ok, finite = run_chunk(
           self.transform, self.layout, layout_of(self.state, self.job.mesh), self.job.mesh, self.job.data_axes,
           self.state, self.refs, self.tables, data, count, self.position, steps,
         )  # fmt: skip
@@ -146,7 +144,7 @@ class _Fit:
         if self.together:  # clocks differ, and all processes must run the same chunks
           chunk = CHUNK
         elif not first:  # the first one compiles
-          chunk = _next_chunk(chunk, took)
+          chunk = next_chunk(chunk, took)
         first = False
         epoch = self.batches.steps_per_epoch
         if self.until is not None and epoch and self.position % epoch == 0 and self.until(self.history):
@@ -188,9 +186,9 @@ class _Fit:
     multiple = data_parallelism(self.job.mesh, self.job.data_axes)
     data = {r: pad_rows(rows, multiple) for r, rows in data.items()}
     spent = sum((rows.reshape(count, -1) >= 0).sum(1) for rows in data.values())
-    data = {"rows": {r: _pad_steps(rows, CHUNK) for r, rows in data.items()}}
+    data = {"rows": {r: pad_steps(rows, CHUNK) for r, rows in data.items()}}
     if self.batches.phase is not None:
-      data["phase"] = _pad_steps(self.batches.phase[position : position + count], CHUNK)
+      data["phase"] = pad_steps(self.batches.phase[position : position + count], CHUNK)
     return data, spent
 
   def _take(self, count: int) -> tuple[Any, np.ndarray, int]:
@@ -205,7 +203,7 @@ class _Fit:
         raise ValueError(f"{self.name}: the feed ended after {self.position + len(rows)} of {self.batches.steps} steps")
       self.consumed = _iterator_state(self.iterator)
       spent = np.array([sum(int(np.sum(p["valid"])) for p in b.values() if isinstance(p, dict)) for b in rows])
-      data = {"stacked": jax.tree.map(lambda *x: _pad_steps(np.stack(x), FEED_CHUNK), *rows)}
+      data = {"stacked": jax.tree.map(lambda *x: pad_steps(np.stack(x), FEED_CHUNK), *rows)}
     if self.job.budget is not None:
       left = self.job.budget - self.job.cost.gradient_evaluations
       allowed = int(np.searchsorted(np.cumsum(spent), left, side="right"))
@@ -283,61 +281,6 @@ class _Fit:
       self.iterator.set_state(_decode(meta["feed"]))
       self.consumed = meta["feed"]
     _log.info("%s resumes at step %d of %d", self.name, self.position, self.batches.steps)
-
-
-@functools.partial(
-  jax.jit, static_argnames=("transform", "layout", "shardings", "mesh", "axes"), donate_argnames=("state",)
-)
-def _run_chunk(transform, layout, shardings, mesh, axes, state, refs, tables, data, count, start, total):
-  """Up to `count` steps on the device; stops after the first step that is not finite in any replica.
-
-  A `while_loop` with a dynamic trip count is as fast as a scan, and one program serves every remainder.
-  """
-  lead = state.step.ndim
-
-  def batch_at(i):
-    if layout is None:
-      batch = jax.tree.map(lambda x: x[i], data["stacked"])
-    else:
-      batch = gather(layout, tables, {r: rows[i] for r, rows in data["rows"].items()})
-    batch = split_batch(batch, mesh, axes, lead)
-    if "phase" in data:
-      batch["phase"] = data["phase"][i]
-    batch["progress"] = (start + i) / jnp.maximum(total, 1).astype(jnp.float32)
-    return batch
-
-  zero = jnp.zeros((), jnp.int32)
-  shapes = jax.eval_shape(lambda s: transform.update(s, batch_at(zero), refs)[1], state)
-  length = jax.tree.leaves(data)[0].shape[0]
-  logs = {
-    k: jnp.zeros((length, *v.shape), jnp.float32)
-    for k, v in shapes.items()
-    if k != "ok" and v.shape == state.step.shape and not jnp.issubdtype(v.dtype, jax.dtypes.prng_key)
-  }
-
-  def body(carry):
-    i, state, logs, _ = carry
-    state, info = transform.update(state, batch_at(i), refs)
-    logs = {k: v.at[i].set(jnp.asarray(info[k], jnp.float32)) for k, v in logs.items()}
-    return i + 1, pin(state, shardings), logs, info["ok"]
-
-  def more(carry):
-    return (carry[0] < count) & jnp.any(carry[3])
-
-  i, state, logs, ok = jax.lax.while_loop(more, body, (zero, state, logs, jnp.ones(state.step.shape, bool)))
-  finite = jax.vmap(all_finite)(state.params) if lead else all_finite(state.params)
-  return i, pin(state, shardings), logs, ok, finite
-
-
-def _next_chunk(chunk: int, took: float) -> int:
-  """As many steps as run in about half a second: long enough to hide the launch, short enough to show progress."""
-  if took < _TARGET_SECONDS:
-    return min(2 * chunk, CHUNK)
-  return max(chunk // 2, 1) if took > 4 * _TARGET_SECONDS else chunk
-
-
-def _pad_steps(rows: np.ndarray, length: int) -> np.ndarray:
-  return rows if len(rows) == length else np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), 0)])
 
 
 def _iterator_state(iterator) -> Any:
