@@ -99,10 +99,8 @@ def method_of(name: str, config: Config) -> uj.Method:
   given = {"rate": RATE, "epochs": EPOCHS, "batch_size": min(config.batch_size, 16), **METHODS[name]}
   given["tx"] = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(given.pop("rate"), weight_decay=0.0))
   if name == "npo_lora":
-    from unlearnjax.methods.over import through
-
     lora = reparam.lora(rank=given.pop("rank"), where=r"blocks/.*kernel")
-    return through(lora, methods.language.npo(**given), name)
+    return methods.through(lora, methods.language.npo(**given), name)
   if name == "rmu":
     layers = tuple(range(max(config.depth - 1, 1)))
     site = f"blocks/{layers[-1]}"

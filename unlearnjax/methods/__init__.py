@@ -2,6 +2,7 @@
 
 A factory is imported when it is first used, so that `import unlearnjax.methods` stays light. `names()` lists what is
 there. Those on language models are `methods.language.<name>` as well, which tells two methods of one name apart.
+`through` runs any of them on another parameterization, such as LoRA.
 
 Example:
   >>> from unlearnjax import methods
@@ -22,6 +23,7 @@ from unlearnjax.methods.classification import MODULES as _CLASSIFICATION
 from unlearnjax.methods.continual import MODULES as _CONTINUAL
 from unlearnjax.methods.exact import MODULES as _EXACT
 from unlearnjax.methods.language import MODULES as _LANGUAGE
+from unlearnjax.methods.over import through as through
 
 _GROUPS = {"classification": _CLASSIFICATION, "continual": _CONTINUAL, "exact": _EXACT, "language": _LANGUAGE}
 _MODULES: dict[str, str] = {}
@@ -50,4 +52,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-  return ["names", *names()]
+  return ["names", "through", *names()]

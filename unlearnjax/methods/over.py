@@ -46,7 +46,7 @@ def through(reparam: Reparam, method: Method, name: str | None = None) -> Method
 
   Example:
     >>> from unlearnjax import methods, reparam
-    >>> through(reparam.lora(rank=4, where=".*kernel"), methods.npo(), "npo_lora").name
+    >>> methods.through(reparam.lora(rank=4, where=".*kernel"), methods.npo(), "npo_lora").name
     'npo_lora'
   """
 
