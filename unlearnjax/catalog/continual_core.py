@@ -35,6 +35,7 @@ ROWS = (
     2023,
     "updates memory curvature",
     source="derived",
+    factories="ideal memory.narrowed memory.span_of",
   ),
   _paper(
     61,
@@ -141,6 +142,7 @@ ROWS = (
     2023,
     "curvature data metrics",
     source="derived",
+    factories="metrics.linear_forgetting metrics.linear_generalization metrics.best_order",
   ),
   _paper(
     148,

@@ -18,9 +18,12 @@ from unlearnjax.memory.graph import affected, deletion_cost, shard_graph
 from unlearnjax.memory.herd import herd, herding
 from unlearnjax.memory.orders import cyclic_orders, expected_deletions, matching_orders, simulate_deletions
 from unlearnjax.memory.shards import assign_shards, slice_epochs
+from unlearnjax.memory.solutions import Solutions, all_solutions, narrowed, span_of
 
 __all__ = [
+  "Solutions",
   "affected",
+  "all_solutions",
   "assign_shards",
   "balanced",
   "cyclic_orders",
@@ -29,10 +32,12 @@ __all__ = [
   "herd",
   "herding",
   "matching_orders",
+  "narrowed",
   "reservoir",
   "ring",
   "shard_graph",
   "simulate_deletions",
   "slice_epochs",
+  "span_of",
   "stacked",
 ]

@@ -26,6 +26,7 @@ from unlearnjax.metrics.gaps import aus, average_gap, tow, tow_mia
 from unlearnjax.metrics.intervals import Interval, MeanInterval, binomial_ci, bootstrap_ci, mean_ci
 from unlearnjax.metrics.klom import klom
 from unlearnjax.metrics.leak import priv_leak
+from unlearnjax.metrics.linear_theory import best_order, linear_forgetting, linear_generalization, linear_losses
 from unlearnjax.metrics.memorization import (
   exact_memorization,
   extraction_likelihood,
@@ -66,6 +67,7 @@ __all__ = [
   "average_gap",
   "average_incremental_accuracy",
   "backward_transfer",
+  "best_order",
   "binomial_ci",
   "bootstrap_ci",
   "completeness",
@@ -88,6 +90,9 @@ __all__ = [
   "knowledge_memorization",
   "layer_distance",
   "learning_accuracy",
+  "linear_forgetting",
+  "linear_generalization",
+  "linear_losses",
   "mean_absolute_error",
   "mean_average_precision",
   "mean_ci",

@@ -18,6 +18,7 @@ MODULES = {
     "gpm",
     "hypernetwork",
     "icarl",
+    "ideal",
     "joint",
     "lwf",
     "mas",
