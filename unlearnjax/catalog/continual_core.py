@@ -122,6 +122,7 @@ ROWS = (
     "reparam memory curvature",
     source="second-hand",
     arxiv="2304.04158",
+    factories="fpf metrics.module_drift",
   ),
   _paper(
     126,

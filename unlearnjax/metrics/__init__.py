@@ -21,6 +21,7 @@ from unlearnjax.metrics.continual import (
 )
 from unlearnjax.metrics.distance import LayerDistance, completeness, layer_distance
 from unlearnjax.metrics.divergence import activation_distance, information_left, js_divergence, kl, wasserstein1, zrf
+from unlearnjax.metrics.drift import module_drift, switch_sensitivity
 from unlearnjax.metrics.entropy import membership_entropy, modified_entropy
 from unlearnjax.metrics.gaps import aus, average_gap, tow, tow_mia
 from unlearnjax.metrics.intervals import Interval, MeanInterval, binomial_ci, bootstrap_ci, mean_ci
@@ -101,6 +102,7 @@ __all__ = [
   "min_acc",
   "model_utility",
   "modified_entropy",
+  "module_drift",
   "ngram_entropy",
   "ngram_overlap",
   "noise_multiplier",
@@ -112,6 +114,7 @@ __all__ = [
   "removal_epsilon",
   "rouge",
   "squad_f1",
+  "switch_sensitivity",
   "steps_to",
   "tow",
   "tow_mia",

@@ -13,6 +13,7 @@ MODULES = {
     "der_pp",
     "er",
     "ewc",
+    "fpf",
     "gdumb",
     "gem",
     "gpm",
