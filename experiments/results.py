@@ -1,6 +1,8 @@
 """Writes RESULTS.md and the generated parts of README.md and docs/choosing.md from the files that runs left behind.
 
 python -m experiments.results --readme=runs/quickstart runs/fashion_class runs/fashion_random ...
+
+Sections of runs that are not given stay in RESULTS.md as they are.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ def main(argv: list[str]) -> None:
 
   runs = [pathlib.Path(run) for run in argv[1:]]
   notes = ROOT / "docs" / "results_notes.md"
-  tables = report.results_markdown([run / "results.json" for run in runs]) if runs else ""
+  old = (ROOT / "RESULTS.md").read_text() if (ROOT / "RESULTS.md").exists() else ""
   if runs:
+    tables = merged(old, report.results_markdown([run / "results.json" for run in runs]))
     (ROOT / "RESULTS.md").write_text(HEAD + (notes.read_text() + "\n" if notes.exists() else "") + tables)
   readme = (ROOT / "README.md").read_text()
   if FLAGS.readme:
@@ -43,6 +46,26 @@ def main(argv: list[str]) -> None:
   (ROOT / "README.md").write_text(readme)
   page = ROOT / "docs" / "choosing.md"
   page.write_text(replaced(page.read_text(), "choosing", choosing.markdown((ROOT / "RESULTS.md").read_text()) + "\n"))
+
+
+def merged(old: str, new: str) -> str:
+  """The generated sections of `old`, each replaced by that of `new` of the same title, and then the others of `new`.
+
+  Example:
+    >>> print(merged("# Results\\n## Notes\\n\\n## a\\n\\n```bash\\n1\\n", "## b\\n\\n```bash\\n2\\n"))
+    ## a
+    <BLANKLINE>
+    ```bash
+    1
+    ## b
+    <BLANKLINE>
+    ```bash
+    2
+    <BLANKLINE>
+  """
+  parts = [re.split(r"^(?=## )", text, flags=re.M)[text[:3] != "## " :] for text in (old, new)]
+  parts[0] = [part for part in parts[0] if re.match(r"## .*\n\n```bash\n", part)]
+  return "".join({part.splitlines()[0]: part for part in (*parts[0], *parts[1]) if part}.values())
 
 
 def replaced(text: str, name: str, content: str) -> str:
