@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import optax
 from toy import TOY
-from toy_asked import told
+from toy_asked import ASK, told
 from toy_trained import class_request, data, surrogate, trained
 
 from unlearnjax import losses, methods, models, objectives
@@ -240,7 +240,12 @@ CASES = {
   "slug": Case(lambda: m.slug(target=0.1), blobs, steps=False),
   "ssd": Case(lambda: m.ssd(alpha=2.0, batch_size=8), blobs, "loss", 0.1, steps=False),
   "stochastic_teacher": Case(lambda: m.stochastic_teacher(erase_epochs=8, rebuild_epochs=8, **SMALL), blobs),
+  "task_vector": Case(
+    lambda: m.task_vector(tx=optax.adam(3e-3), epochs=10, batch_size=6, scale=0.5), asked, "loss", 0.3
+  ),
+  "uld": Case(lambda: m.uld(ASK, weight=2.0, tx=optax.adam(6e-3), epochs=20, batch_size=6), asked, "loss", 0.3),
   "undial": Case(lambda: m.undial(epochs=8, **ASKED), asked, "loss", 0.3),
   "unsir": Case(lambda: m.unsir(noise_size=16, batch_size=16, impair=optax.adam(0.1)), blobs),
+  "whp": Case(lambda: m.whp(tx=optax.adam(3e-3), epochs=10, batch_size=6, alpha=5.0), asked, "loss", 0.3),
   "wga": Case(lambda: m.wga(**ASKED), asked, "loss", 0.3),
 }

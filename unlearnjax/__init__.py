@@ -71,6 +71,7 @@ _PACKAGES = (
   "curvature",
   "data",
   "edits",
+  "guards",
   "kernels",
   "ledger",
   "losses",

@@ -88,6 +88,9 @@ METHODS: Mapping[str, dict[str, Any]] = {
   "llmu": {},
   "pdu": {},
   "npo_lora": {"rate": 2e-3, "rank": 8, "alpha": 3.0},
+  "uld": {"remembered": ("paraphrase",), "unknown": ("wrong0", "wrong1"), "epochs": 20},
+  "whp": {"epochs": 3},
+  "task_vector": {"epochs": 3},
 }
 """AdamW without decay at a constant 1e-3, 12 passes over the forget set, unless a row says otherwise; everything else
 is the paper's. Chosen by hand on seed 100, which no table holds."""

@@ -75,6 +75,10 @@ ROWS = (
   _language(
     "PDU", "Constrained entropic unlearning", "Entesari", 2025, "losses combine", arxiv="2506.05314", factories="pdu"
   ),
+  _language(
+    "Task vector", "Editing Models with Task Arithmetic", "Ilharco", 2022, "losses edits", factories="task_vector"
+  ),
+  _language("WHP", "Who's Harry Potter", "Eldan", 2023, "losses guards", arxiv="2310.02238", factories="whp"),
   _language("RMU", "Representation misdirection", "Li", 2024, "losses updates", arxiv="2403.03218", factories="rmu"),
   _continual(
     "EWC", "Elastic weight consolidation", "Kirkpatrick", 2016, "losses curvature", arxiv="1612.00796", factories="ewc"

@@ -88,6 +88,9 @@ ROWS = (
     "Ji",
     2024,
     "losses reparam guards data",
+    arxiv="2406.08607",
+    factories="uld",
+    experiment="experiments.language.run",
   ),
   _paper(
     38,

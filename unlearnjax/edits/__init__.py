@@ -16,6 +16,7 @@ from unlearnjax.edits.structure import (
   soft_threshold,
   widen_head,
 )
+from unlearnjax.edits.task_vector import negate_task
 
 __all__ = [
   "StepSearch",
@@ -28,6 +29,7 @@ __all__ = [
   "initial_step",
   "layer_scores",
   "magnitude_mask",
+  "negate_task",
   "newton",
   "noise_moments",
   "ntk_scrub",

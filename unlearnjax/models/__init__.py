@@ -20,6 +20,8 @@ _HOME = {
   "conv2d": "convolution",
   "default_for": "registry",
   "ensemble": "ensembles",
+  "first_layers": "decoder.truncate",
+  "first_layers_of": "decoder.truncate",
   "from_fn": "fn_adapter",
   "from_linen": "linen_adapter",
   "from_nnx": "nnx_adapter",

@@ -25,6 +25,7 @@ from unlearnjax.objectives.language import (
   signed_nll,
   token_loss,
   undial,
+  uniform,
   wga,
 )
 from unlearnjax.objectives.marked import marked
@@ -102,6 +103,7 @@ __all__ = [
   "total",
   "uncertain",
   "undial",
+  "uniform",
   "wga",
   "with_reference",
 ]

@@ -83,6 +83,27 @@ def signed_nll(fn: ModelFn, *, factor: str = "factor", train: bool = True) -> Ob
   return objective
 
 
+def uniform(fn: ModelFn, *, train: bool = True, answers: str = "") -> Objective:
+  """KL(uniform || p) of the scored tokens: what a model should say of that which it must not know. arXiv:2406.08607.
+
+  Args:
+    fn: a causal model.
+    train: runs the model for training.
+    answers: which answers, see `objectives.tokens`.
+
+  Example:
+    >>> from unlearnjax.core.types import Outputs, View
+    >>> bigram = lambda params, inputs, **_: Outputs(params[inputs["tokens"]])
+    >>> batch = {"inputs": {"tokens": jnp.array([[0, 1]])}, "mask": jnp.array([[False, True]])}
+    >>> table = jnp.array([[2.0, 1.0, 0.0, -1.0]] * 4)
+    >>> round(float(uniform(bigram)(table, batch, View(0, jax.random.key(0), {}, {}, ()))[0]), 6)
+    0.553895
+  """
+  return token_loss(
+    fn, lambda a: losses.kl_ref(a.logits, jnp.zeros_like(a.logits), a.mask), train=train, answers=answers
+  )
+
+
 def wga(fn: ModelFn, beta: float = 1.0, *, train: bool = True) -> Objective:
   """Weighted gradient ascent, see `losses.wga`. arXiv:2502.19301."""
   check.positive("beta", beta, zero=True)

@@ -15,6 +15,7 @@ import importlib
 
 _FAMILIES = {
   "ascent": ("gradient_ascent", "grad_diff", "kl_min", "wga", "satimp", "ceu"),
+  "assistants": ("uld", "whp", "task_vector"),
   "constrained": ("pdu",),
   "preference": ("npo", "simnpo", "idk_dpo"),
   "replacement": ("idk", "llmu", "flat"),
