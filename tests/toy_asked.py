@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +21,11 @@ PAD, REFUSAL = 0, (1, 2)
 class AskFn:
   """Looks the question up (the first token), adds the last token and the position, one tanh layer, one head."""
 
-  def __call__(self, params, inputs, *, state=(), capture=(), **_):
+  def __call__(self, params, inputs, *, state=(), capture=(), inject=MappingProxyType({}), **_):
     tokens = inputs["tokens"]
     asked = params["asked"]["embedding"][tokens[:, :1]]
     h = asked + params["last"]["embedding"][tokens] + params["place"]["embedding"][: tokens.shape[1]]
+    h = inject["embed"](h) if "embed" in inject else h
     h = jnp.tanh(h) @ params["body"]["kernel"]
     return Outputs(jnp.tanh(h) @ params["head"]["kernel"], {"body": h} if "body" in capture else {}, state)
 

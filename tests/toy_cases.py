@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import optax
 from toy import TOY
-from toy_asked import ASK, told
+from toy_asked import ASK, QUESTIONS, WORDS, told
 from toy_trained import class_request, data, surrogate, trained
 
-from unlearnjax import losses, methods, models, objectives
+from unlearnjax import guards, losses, methods, models, objectives
 from unlearnjax.core import Examples, ForgetRequest, Method, Model, Task, outputs
 from unlearnjax.methods.parts import sgd
 from unlearnjax.metrics import answer_scores
@@ -155,6 +155,12 @@ CASES = {
   "clpu": Case(lambda: m.clpu(classes=3, capacity=2, recipe=RECIPE), blobs, learns=True),
   "concept_poison": Case(lambda: m.concept_poison(tx=optax.sgd(0.1, momentum=0.9), batch_size=16), pixels),
   "duck": Case(lambda: m.duck(batch_size=16, polish_batch_size=16, tx=optax.adam(0.01), ratio=3, epochs=15), blobs),
+  "eco": Case(
+    lambda: m.eco(guards.BagOfWords(WORDS + QUESTIONS), target=3.0, epochs=20, batch_size=6),
+    asked,
+    "loss",
+    0.3,
+  ),
   "eu_k": Case(lambda: m.eu_k(recipe=RECIPE), mlp),
   "fed_avg": Case(
     lambda: m.fed_avg(clients=2, rounds=4, local_epochs=5, batch_size=8, learning_rate=0.2), blobs, learns=True
@@ -241,7 +247,7 @@ CASES = {
   "ssd": Case(lambda: m.ssd(alpha=2.0, batch_size=8), blobs, "loss", 0.1, steps=False),
   "stochastic_teacher": Case(lambda: m.stochastic_teacher(erase_epochs=8, rebuild_epochs=8, **SMALL), blobs),
   "task_vector": Case(
-    lambda: m.task_vector(tx=optax.adam(3e-3), epochs=10, batch_size=6, scale=0.5), asked, "loss", 0.3
+    lambda: m.task_vector(tx=optax.adam(3e-3), epochs=10, batch_size=6, scale=2.0), asked, "loss", 0.3
   ),
   "uld": Case(lambda: m.uld(ASK, weight=2.0, tx=optax.adam(6e-3), epochs=20, batch_size=6), asked, "loss", 0.3),
   "undial": Case(lambda: m.undial(epochs=8, **ASKED), asked, "loss", 0.3),

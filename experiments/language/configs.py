@@ -15,7 +15,7 @@ from typing import Any
 import optax
 
 import unlearnjax as uj
-from unlearnjax import methods, objectives, reparam, updates
+from unlearnjax import guards, methods, objectives, reparam, updates
 from unlearnjax.report import Column, Spec
 
 
@@ -89,6 +89,7 @@ METHODS: Mapping[str, dict[str, Any]] = {
   "pdu": {},
   "npo_lora": {"rate": 2e-3, "rank": 8, "alpha": 3.0},
   "uld": {"remembered": ("paraphrase",), "unknown": ("wrong0", "wrong1"), "epochs": 20},
+  "eco": {"rate": 0.1, "epochs": 40},
   "whp": {"epochs": 3},
   "task_vector": {"epochs": 3},
 }
@@ -97,13 +98,23 @@ is the paper's. Chosen by hand on seed 100, which no table holds."""
 
 
 @functools.cache
-def method_of(name: str, config: Config) -> uj.Method:
-  """A method value, made once for all seeds."""
+def method_of(name: str, config: Config, words: int, end: int) -> uj.Method:
+  """A method value, made once for all seeds.
+
+  Args:
+    name: a row of `METHODS`.
+    config: sizes and batches.
+    words: size of the vocabulary.
+    end: token that ends a question.
+  """
   given = {"rate": RATE, "epochs": EPOCHS, "batch_size": min(config.batch_size, 16), **METHODS[name]}
   given["tx"] = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(given.pop("rate"), weight_decay=0.0))
   if name == "npo_lora":
     lora = reparam.lora(rank=given.pop("rank"), where=r"blocks/.*kernel")
     return methods.through(lora, methods.language.npo(**given), name)
+  if name == "eco":
+    given["tx"] = optax.adam(METHODS[name]["rate"])  # of the gate
+    return methods.language.eco(guards.BagOfWords(words, guards.prompt_until(end)), **given)
   if name == "rmu":
     layers = tuple(range(max(config.depth - 1, 1)))
     site = f"blocks/{layers[-1]}"

@@ -78,7 +78,8 @@ class Setting:
 
   @functools.cached_property
   def request(self) -> uj.ForgetRequest:
-    return uj.ForgetRequest(self.sets["forget"], self.sets["retain"], reason=self.config.forget)
+    unseen = {"validation": self.sets["holdout"]} if len(self.sets["holdout"]) else {}
+    return uj.ForgetRequest(self.sets["forget"], self.sets["retain"], reason=self.config.forget, extra=unseen)
 
   @functools.cached_property
   def base(self) -> uj.Model:
@@ -117,7 +118,8 @@ class Setting:
     if model is not None:
       return model, cost, _size(model.params)
     run = self.run.apart(f"seed{self.seed}", name)
-    result = uj.forget(method_of(name, self.config), self.original[0], self.request, key=self.key(name), run=run)
+    method = method_of(name, self.config, self.tokenizer.vocab_size, self.tokenizer.encode("Who?")[-1])
+    result = uj.forget(method, self.original[0], self.request, key=self.key(name), run=run)
     return result.model, result.cost, _size(result.state.params)
 
   def row(self, name: str) -> dict[str, float | None]:

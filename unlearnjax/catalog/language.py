@@ -110,7 +110,15 @@ ROWS = (
     arxiv="2411.18797",
   ),
   _paper(
-    48, "ECO", "Large Language Model Unlearning via Embedding-Corrupted Prompts", "Liu", 2024, "updates guards metrics"
+    48,
+    "ECO",
+    "Large Language Model Unlearning via Embedding-Corrupted Prompts",
+    "Liu",
+    2024,
+    "updates guards metrics",
+    arxiv="2406.07933",
+    factories="eco",
+    experiment="experiments.language.run",
   ),
   _paper(
     50,
@@ -120,6 +128,8 @@ ROWS = (
     2024,
     "guards metrics",
     source="second-hand",
+    arxiv="2403.03329",
+    factories="guards.filtered guards.mentions guards.prefixed",
   ),
   _paper(
     51,

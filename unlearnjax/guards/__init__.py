@@ -14,5 +14,21 @@ Example:
 """
 
 from unlearnjax.guards.assisted import Assisted, assisted, attach, subtracted
+from unlearnjax.guards.corrupt import Corrupted, corrupted
+from unlearnjax.guards.gate import BagOfWords, prompt_until, whole_prompt
+from unlearnjax.guards.text import filtered, mentions, prefixed
 
-__all__ = ["Assisted", "assisted", "attach", "subtracted"]
+__all__ = [
+  "Assisted",
+  "BagOfWords",
+  "Corrupted",
+  "assisted",
+  "attach",
+  "corrupted",
+  "filtered",
+  "mentions",
+  "prefixed",
+  "prompt_until",
+  "subtracted",
+  "whole_prompt",
+]

@@ -17,6 +17,7 @@ _FAMILIES = {
   "ascent": ("gradient_ascent", "grad_diff", "kl_min", "wga", "satimp", "ceu"),
   "assistants": ("uld", "whp", "task_vector"),
   "constrained": ("pdu",),
+  "corruption": ("eco",),
   "preference": ("npo", "simnpo", "idk_dpo"),
   "replacement": ("idk", "llmu", "flat"),
   "steering": ("rmu", "undial"),
