@@ -75,7 +75,7 @@ def test_the_largest_entries_of_flagged_tokens_become_zero():
 def test_eco_finds_the_strength_and_leaves_other_prompts_bit_by_bit():
   model, request = told()
   gate = guards.BagOfWords(WORDS + QUESTIONS)
-  method = methods.eco(gate, target=2.5, epochs=25, batch_size=12)
+  method = methods.eco(gate, target=2.5, threshold=0.9, epochs=25, batch_size=12)
   result = forget(method, model, request, key=KEY)
   jax.tree.map(np.testing.assert_array_equal, result.model.params, model.params)
   same = lambda m: answer_scores(m, request.retain).logp

@@ -46,8 +46,8 @@ def eco(
   """Learns which prompts to flag, and how strongly to corrupt them. A guard: the weights of the model stay.
 
   The gate separates the prompts of the forget set from those of the retain set. The strength s goes down
-  L(s) = |nll_F(corrupted) - target| by central differences, s <- max(least, s - rate (L(s + eps) - L(s - eps)) / 2 eps),
-  with a rate that falls to 0.
+  L(s) = |nll_F(corrupted) - target| by central differences,
+  s <- max(least, s - rate (L(s + epsilon) - L(s - epsilon)) / (2 epsilon)), with a rate that falls to 0.
 
   Args:
     gate: classifier of prompts, whose prompt is what is corrupted; the paper fine-tunes a language model.
