@@ -156,18 +156,18 @@ def memory(**sizes):
   return {name: amount / GIB for name, amount in amounts.items()}
 
 
-layouts = {"1 device": dict(data=1), "2 x 4": dict(data=2, model=4)}
+layouts = {"2 x 4": dict(data=2, model=4)}
 if not FAST:
-  layouts["4 x 2"] = dict(data=4, model=2)
+  layouts |= {"4 x 2": dict(data=4, model=2), "1 device": dict(data=1)}
 found = {name: memory(**sizes) for name, sizes in layouts.items()}
-print(f"{SIZE}, GiB a device\n{'':<12}" + "".join(f"{what:>22}" for what in found["1 device"]) + f"{'total':>10}")
+print(f"{SIZE}, GiB a device\n{'':<12}" + "".join(f"{what:>22}" for what in found["2 x 4"]) + f"{'total':>10}")
 for name, amounts in found.items():
   print(f"{name:<12}" + "".join(f"{a:>22.2f}" for a in amounts.values()) + f"{sum(amounts.values()):>10.2f}")
 
 # %%
 figure, axis = plt.subplots(figsize=(5, 3))
 below = np.zeros(len(found))
-for what in found["1 device"]:
+for what in found["2 x 4"]:
   amounts = np.array([layout[what] for layout in found.values()])
   axis.bar(list(found), amounts, bottom=below, label=what)
   below += amounts
