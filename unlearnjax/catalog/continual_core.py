@@ -77,6 +77,7 @@ ROWS = (
     2022,
     "losses combine memory",
     source="reconstructed",
+    factories="plwf",
   ),
   _paper(
     86,

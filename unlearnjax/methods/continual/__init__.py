@@ -27,6 +27,7 @@ MODULES = {
     "ogd",
     "online_ewc",
     "pca_ogd",
+    "plwf",
     "refresh",
     "rehearsal_free",
     "sequential",

@@ -1,0 +1,65 @@
+"""PLwF: many teachers, and a projection that only fires on conflict."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from toy import ToyFn, toy_data
+from toy_net import role, view
+
+from unlearnjax import methods, objectives
+from unlearnjax.core import Outputs, Task, learn
+from unlearnjax.methods.continual.plwf import many_teachers, without_conflict
+
+KEY, FN, DATA = jax.random.key(0), ToyFn(classes=4), toy_data(60, classes=4)
+SMALL = dict(tx=optax.sgd(0.1), batch_size=8, epochs=2)
+
+
+def tasks(count=2):
+  y = DATA.column("y")
+  parts = [DATA.where(y == i) for i in range(count)]
+  return [Task(str(i), i, part, part, (i,)) for i, part in enumerate(parts)]
+
+
+def test_with_one_earlier_task_it_is_lwf():
+  ours = list(learn(methods.plwf(project=False, tasks=3, **SMALL), FN.init(KEY), tasks(), key=KEY))
+  theirs = list(learn(methods.lwf(**SMALL), FN.init(KEY), tasks(), key=KEY))
+  for a, b in zip(ours, theirs):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), a.state.params, b.state.params)
+  known = np.asarray(ours[-1].refs["known"])
+  assert known.sum(1).tolist() == [1, 2, 0]
+  with pytest.raises(ValueError, match="plwf was made for tasks=1 tasks, but task '1' is number 2"):
+    list(learn(methods.plwf(tasks=1, **SMALL), FN.init(KEY), tasks(), key=KEY))
+
+
+def test_equal_teachers_are_one_and_places_without_a_teacher_do_not_count():
+  fn = lambda params, inputs, **_: Outputs(inputs["x"] * params["w"])
+  batch = role(np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32), y=np.zeros(5, np.int32))
+  student, old = {"w": jnp.array([1.0, 2.0, 0.5, 1.0])}, jnp.array([2.0, 1.0, 1.0, 3.0])
+  classes = jnp.array([True, True, True, False])
+  refs = {"teacher": {"params": {"w": old}}, "old": classes}
+  want = objectives.retained(fn, temperature=2.0)(student, batch, view(refs=refs))[0]
+  for count in (1, 2):
+    there = (jnp.arange(3) < count)[:, None]
+    many = {
+      "teachers": {"params": {"w": jnp.where(there, old, 0.0)}},
+      "known": classes & there,
+      "task": jnp.asarray(count),
+    }
+    got = many_teachers(fn, 2.0)(student, batch, view(refs=many))[0]
+    assert float(got) == pytest.approx(float(want), rel=1e-5)
+
+
+def test_the_projection_fires_only_on_conflict_and_leaves_none():
+  rng = np.random.default_rng(1)
+  for _ in range(20):
+    p, s = (jnp.asarray(rng.normal(size=6), jnp.float32) for _ in range(2))
+    got = without_conflict().update({"current": p, "past": s}, (), None)[0]
+    new = got - s
+    if float(p @ s) >= 0:
+      np.testing.assert_allclose(new, p, atol=1e-6)
+    else:
+      assert abs(float(new @ s)) < 1e-4 and float(got @ s) > 0
