@@ -45,6 +45,7 @@ def test_the_rest_stays_and_training_goes_on_from_what_was_not_repaired():
   assert repaired[-1].cost["gradient_evaluations"] == plain[-1].cost["gradient_evaluations"] + 30 * 8
 
 
+@pytest.mark.slow
 def test_an_interval_as_long_as_the_stream_is_one_repair_at_its_end():
   length = 2 * 4 * 5
   once, often = run(steps=30, interval=length), run(steps=30, interval=7)

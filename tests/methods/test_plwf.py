@@ -10,6 +10,7 @@ import pytest
 from toy import ToyFn, toy_data
 from toy_net import role, view
 
+import unlearnjax as uj
 from unlearnjax import methods, objectives
 from unlearnjax.core import Outputs, Task, learn
 from unlearnjax.methods.continual.plwf import many_teachers, without_conflict
@@ -63,3 +64,15 @@ def test_the_projection_fires_only_on_conflict_and_leaves_none():
       np.testing.assert_allclose(new, p, atol=1e-6)
     else:
       assert abs(float(new @ s)) < 1e-4 and float(got @ s) > 0
+
+
+@pytest.mark.slow
+def test_on_rotated_digits_the_first_task_is_remembered_better_than_by_lwf():
+  stream = uj.data.make_stream(uj.data.load("digits"), "rotated", tasks=5, seed=0)
+  fn = uj.models.make("mlp", input_shape=stream.input_shape, num_outputs=10, widths=(64, 64))
+  settings = dict(tx=optax.sgd(0.1), epochs=3, batch_size=10)
+  first = {}
+  for name, method in (("lwf", methods.lwf(**settings)), ("plwf", methods.plwf(tasks=5, **settings))):
+    *_, last = learn(method, fn.init(jax.random.key(0)), stream, key=jax.random.key(1))
+    first[name] = uj.metrics.accuracy_matrix([last], stream.tasks[:1])[0, 0]
+  assert first["plwf"] > first["lwf"] + 0.1  # what it pays with is the later tasks
