@@ -10,18 +10,11 @@ that of a fresh process in which one side is built and run.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 
-from absl import app, flags, logging
+from absl import app
 
-from experiments.bench import measure
-
-FLAGS = flags.FLAGS
-flags.DEFINE_string("out", "runs/bench", "Output directory.")
-flags.DEFINE_string("only", "", "Names of workloads, separated by commas; all by default.")
-flags.DEFINE_integer("repeats", 3, "Measurements of each side.", lower_bound=1)
-flags.DEFINE_enum("side", "both", ["both", "ours", "theirs"], "Runs one side only, to read its peak memory.")
+from experiments.bench import command, measure
 
 MODULE = "experiments.bench.classify"
 NETS = {  # name in the rows -> model, images, examples, batch, options
@@ -52,25 +45,7 @@ def workloads() -> dict[str, Callable[[], measure.Workload]]:
 
 
 def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}")
-  logging.set_verbosity(logging.WARNING)
-  known = workloads()
-  names = [n for n in FLAGS.only.split(",") if n] or list(known)
-  unknown = sorted(set(names) - set(known))
-  if unknown:
-    print(f"error: unknown workload {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
-    sys.exit(2)
-  if FLAGS.side != "both":
-    for name in names:
-      measure.run_side(known[name](), FLAGS.side)
-    return
-  rows = []
-  print(measure.HEAD)
-  for name in names:
-    rows.append(measure.compare(known[name](), FLAGS.repeats, measure.separate_peak(MODULE)))
-    print(measure.line(rows[-1]), flush=True)
-  measure.write(FLAGS.out, MODULE, rows)
+  command.run(argv, MODULE, workloads(), peak=True)
 
 
 if __name__ == "__main__":

@@ -236,3 +236,14 @@ def test_calls_that_cannot_be_right(llama):
     llama.fn.cache(1, 40)
   with pytest.raises(ValueError, match="site 'blocks/7' does not exist"):
     llama({"tokens": TOKENS}, capture=("blocks/7",))
+
+
+def test_layers_above_what_is_captured_are_not_differentiated():
+  fn = transformer("llama", vocab_size=16, dim=8, depth=3, heads=2)
+  params = fn.init(jax.random.key(0)).params
+  broken = {**params, "blocks": jax.tree.map(lambda p: p.at[1:].set(jnp.nan), params["blocks"])}
+  inputs = {"tokens": jnp.array([[1, 2, 3]])}
+  energy = lambda p: jnp.sum(fn(p, inputs, capture=("blocks/0",)).hidden["blocks/0"] ** 2)
+  gradient = jax.jit(jax.grad(energy))(broken)["blocks"]
+  assert all(bool(jnp.isfinite(g).all() & (g[1:] == 0).all()) for g in jax.tree.leaves(gradient))
+  assert float(jnp.abs(gradient["mlp"]["down"]["kernel"][0]).sum()) > 0

@@ -175,9 +175,17 @@ class Transformer:
       first = jax.tree.map(lambda leaf: leaf[0], xs)
       (_, shapes), _ = jax.eval_shape(body, (x, {}), first)
       buffers = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    if c.remat:
-      body = jax.checkpoint(body, prevent_cse=False)
-    (x, buffers), kv = jax.lax.scan(body, (x, buffers), xs, unroll=c.unroll)
+    def scan(body, carry, xs):
+      body = jax.checkpoint(body, prevent_cse=False) if c.remat else body
+      return jax.lax.scan(body, carry, xs, unroll=c.unroll)
+
+    end = layer_taps.end(c.depth)
+    if cache is not None or end == c.depth:
+      (x, buffers), kv = scan(body, (x, buffers), xs)
+    else:  # the rest in a scan of its own, which a program that reads captured values alone never runs (RMU)
+      plain = lambda x, layer: self._block(layer, x, ctx, key, lambda part, value: value)
+      (x, buffers), kv = scan(body, (x, buffers), jax.tree.map(lambda leaf: leaf[:end], xs))
+      x, _ = scan(plain, x, jax.tree.map(lambda leaf: leaf[end:], xs))
     layer_taps.finish(buffers)
     return x, cache if cache is None else {**cache, "keys": kv[0], "values": kv[1]}
 

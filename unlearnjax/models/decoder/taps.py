@@ -65,6 +65,11 @@ class LayerTaps:
 
     return tap, kept
 
+  def end(self, depth: int) -> int:
+    """How many layers there are up to the last one that is asked for; all of them where nothing is captured."""
+    asked = [layer for requests in (*self.inject.values(), *self.capture.values()) for layer in requests]
+    return max(asked) + 1 if self.capture else depth
+
   def finish(self, buffers: Mapping[str, Array]) -> None:
     """Hands what was captured, and that all requests were reached, to the taps of the whole pass."""
     self.taps.hidden.update(buffers)

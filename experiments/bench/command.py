@@ -1,0 +1,50 @@
+"""The command line that the benchmarks of two sides share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from absl import app, flags, logging
+
+from experiments.bench import measure
+
+FLAGS = flags.FLAGS
+Make = Callable[[], measure.Workload]
+flags.DEFINE_string("out", "runs/bench", "Output directory.")
+flags.DEFINE_string("only", "", "Names of workloads, separated by commas; all by default.")
+flags.DEFINE_integer("repeats", 3, "Measurements of each side.", lower_bound=1)
+flags.DEFINE_enum("side", "both", ["both", "ours", "theirs"], "Runs one side only, to read its peak memory.")
+
+
+def run(
+  argv: Sequence[str], module: str, workloads: Mapping[str, Callable[[], measure.Workload]], peak: bool
+) -> list[dict]:
+  """Measures the workloads that are asked for and writes `bench.json`.
+
+  Args:
+    argv: of `main`; nothing but the program may be left in it.
+    module: of the benchmark, as it is called.
+    workloads: name -> a function that makes the workload.
+    peak: whether to read the memory of each side in a process of its own.
+  """
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected argument {argv[1]!r}")
+  logging.set_verbosity(logging.WARNING)
+  names = [n for n in FLAGS.only.split(",") if n] or list(workloads)
+  unknown = sorted(set(names) - set(workloads))
+  if unknown:
+    print(f"error: unknown workload {', '.join(unknown)}; there are {', '.join(workloads)}", file=sys.stderr)
+    sys.exit(2)
+  if FLAGS.side != "both":
+    for name in names:
+      measure.run_side(workloads[name](), FLAGS.side)
+    return []
+  rows = []
+  print(measure.HEAD)
+  for name in names:
+    memory = {"peak": measure.separate_peak(module)} if peak else {}
+    rows.append(measure.compare(workloads[name](), FLAGS.repeats, **memory))
+    print(measure.line(rows[-1]), flush=True)
+  measure.write(FLAGS.out, module, rows)
+  return rows
