@@ -175,6 +175,7 @@ class Transformer:
       first = jax.tree.map(lambda leaf: leaf[0], xs)
       (_, shapes), _ = jax.eval_shape(body, (x, {}), first)
       buffers = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
     def scan(body, carry, xs):
       body = jax.checkpoint(body, prevent_cse=False) if c.remat else body
       return jax.lax.scan(body, carry, xs, unroll=c.unroll)
