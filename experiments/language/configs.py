@@ -15,7 +15,7 @@ from typing import Any
 import optax
 
 import unlearnjax as uj
-from unlearnjax import guards, methods, objectives, reparam, updates
+from unlearnjax import guards, methods, models, objectives, reparam, updates
 from unlearnjax.report import Column, Spec
 
 
@@ -88,7 +88,7 @@ METHODS: Mapping[str, dict[str, Any]] = {
   "llmu": {},
   "pdu": {},
   "npo_lora": {"rate": 2e-3, "rank": 8, "alpha": 3.0},
-  "uld": {"remembered": ("paraphrase",), "unknown": ("wrong0", "wrong1"), "epochs": 20},
+  "uld": {"weight": 1.4, "keep": 0.1, "remembered": ("paraphrase",), "unknown": ("wrong0", "wrong1"), "epochs": 60},
   "eco": {"rate": 0.1, "epochs": 40},
   "whp": {"epochs": 3},
   "task_vector": {"epochs": 3},
@@ -115,6 +115,9 @@ def method_of(name: str, config: Config, words: int, end: int) -> uj.Method:
   if name == "eco":
     given["tx"] = optax.adam(METHODS[name]["rate"])  # of the gate
     return methods.language.eco(guards.BagOfWords(words, guards.prompt_until(end)), **given)
+  if name == "uld" and config.model == "scratch":  # a copy would know the other facts, and take them along
+    small = models.transformer("llama", vocab_size=words, dim=config.dim, depth=1, heads=config.heads)
+    return methods.language.uld(small, **given)
   if name == "rmu":
     layers = tuple(range(max(config.depth - 1, 1)))
     site = f"blocks/{layers[-1]}"
