@@ -49,4 +49,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+  command.define_flags()
   app.run(main)

@@ -11,10 +11,14 @@ from experiments.bench import measure
 
 FLAGS = flags.FLAGS
 Make = Callable[[], measure.Workload]
-flags.DEFINE_string("out", "runs/bench", "Output directory.")
-flags.DEFINE_string("only", "", "Names of workloads, separated by commas; all by default.")
-flags.DEFINE_integer("repeats", 3, "Measurements of each side.", lower_bound=1)
-flags.DEFINE_enum("side", "both", ["both", "ours", "theirs"], "Runs one side only, to read its peak memory.")
+
+
+def define_flags() -> None:
+  """What these benchmarks are asked, once one of them is run: other jobs have flags of the same names."""
+  flags.DEFINE_string("out", "runs/bench", "Output directory.")
+  flags.DEFINE_string("only", "", "Names of workloads, separated by commas; all by default.")
+  flags.DEFINE_integer("repeats", 3, "Measurements of each side.", lower_bound=1)
+  flags.DEFINE_enum("side", "both", ["both", "ours", "theirs"], "Runs one side only, to read its peak memory.")
 
 
 def run(

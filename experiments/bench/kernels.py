@@ -26,10 +26,6 @@ from absl import app, flags, logging
 from unlearnjax import report
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("out", "runs/kernels", "Output directory.")
-flags.DEFINE_string("sizes", "", "Numbers of weights such as 1M,100M; by default what the device holds.")
-flags.DEFINE_string("only", "", "Names of passes, separated by commas; all by default.")
-flags.DEFINE_integer("repeats", 5, "Measurements of each side.", lower_bound=1)
 
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9}
 PEERS_UP_TO = 2 * 10**8
@@ -160,5 +156,14 @@ def line(row: dict) -> str:
   )
 
 
+def define_flags() -> None:
+  """What this module is asked, once it is run: another one may have flags of the same names."""
+  flags.DEFINE_string("out", "runs/kernels", "Output directory.")
+  flags.DEFINE_string("sizes", "", "Numbers of weights such as 1M,100M; by default what the device holds.")
+  flags.DEFINE_string("only", "", "Names of passes, separated by commas; all by default.")
+  flags.DEFINE_integer("repeats", 5, "Measurements of each side.", lower_bound=1)
+
+
 if __name__ == "__main__":
+  define_flags()
   app.run(main)

@@ -17,14 +17,6 @@ import pathlib
 from absl import app, flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model", "llama3-8b", "A published size: gpt2, llama3-8b, llama3.2-1b, qwen2.5-0.5b.")
-flags.DEFINE_string("mesh", "data=2,model=4", "Mesh axes and their sizes.")
-flags.DEFINE_integer("batch", 8, "Rows of the forget role and of the retain role, each.", lower_bound=1)
-flags.DEFINE_integer("length", 512, "Tokens of a row.", lower_bound=2)
-flags.DEFINE_integer("rank", 8, "Rank of the LoRA on queries and values; 0 trains all weights.", lower_bound=0)
-flags.DEFINE_integer("layers", 0, "Fewer layers than the model has; 0: all.", lower_bound=0)
-flags.DEFINE_float("gib", 16.0, "Memory of a device, in GiB.", lower_bound=0)
-flags.DEFINE_string("memory_out", None, "Where to write memory.json.")
 
 GIB = 2**30
 
@@ -150,5 +142,18 @@ def main(argv: list[str]) -> None:
     (out / "memory.json").write_text(json.dumps({**settings, "fits": fits, "bytes": found}, indent=2))
 
 
+def define_flags() -> None:
+  """What this module is asked, once it is run: another one may have flags of the same names."""
+  flags.DEFINE_string("model", "llama3-8b", "A published size: gpt2, llama3-8b, llama3.2-1b, qwen2.5-0.5b.")
+  flags.DEFINE_string("mesh", "data=2,model=4", "Mesh axes and their sizes.")
+  flags.DEFINE_integer("batch", 8, "Rows of the forget role and of the retain role, each.", lower_bound=1)
+  flags.DEFINE_integer("length", 512, "Tokens of a row.", lower_bound=2)
+  flags.DEFINE_integer("rank", 8, "Rank of the LoRA on queries and values; 0 trains all weights.", lower_bound=0)
+  flags.DEFINE_integer("layers", 0, "Fewer layers than the model has; 0: all.", lower_bound=0)
+  flags.DEFINE_float("gib", 16.0, "Memory of a device, in GiB.", lower_bound=0)
+  flags.DEFINE_string("memory_out", None, "Where to write memory.json.")
+
+
 if __name__ == "__main__":
+  define_flags()
   app.run(main)
