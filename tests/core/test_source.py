@@ -108,6 +108,7 @@ def test_any_source_of_dicts_can_be_read():
 
 def test_device_copies_are_shared_and_die_with_the_table():
   data = table(50)
+  gc.collect()  # what other tests left behind
   before = len(_RESIDENT)
   layout, tables = tables_of({"forget": data[:5], "retain": data[5:]})
   assert len(tables) == 3 and len(_RESIDENT) == before + 3
