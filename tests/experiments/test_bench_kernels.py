@@ -19,14 +19,14 @@ def bench(*arguments, timeout=300):
 
 @pytest.mark.slow
 def test_every_pass_is_measured_beside_its_peers(tmp_path):
-  done = bench("--sizes=20K", "--repeats=2", f"--out={tmp_path}")
+  done = bench("--sizes=500K", "--repeats=1", f"--out={tmp_path}")
   assert done.returncode == 0, done.stderr
   rows = json.loads((tmp_path / "kernels.json").read_text())["rows"]
-  assert len(rows) == 6 and {row["size"] for row in rows} == {20_000}
+  assert len(rows) == 6 and {row["size"] for row in rows} == {500_000}
   for row in rows:
     assert row["ms"] > 0 and row["roof_gb_s"] > 0
     assert row["plain_ratio"] > 0 and row["published_ratio"] > 0
-  assert rows[0]["extra_memory"] < 3
+  assert rows[0]["extra_memory"] < 1.2  # times the scores; small trees pay for the sample
 
 
 def test_sizes_and_names_are_checked():
