@@ -159,7 +159,7 @@ def test_the_label_forgets_and_not_the_place():
       result = forget(method, model, ask, key=jax.random.key(1))
       left[place, labels] = accuracy(result.model, gone)
       assert accuracy(result.model, kept) > 0.93
-  assert all(left[place, "targeted"] < 0.3 for place in PLACES)  # 0 to .24, by the rounding of the convolutions
+  assert all(left[place, "targeted"] < (0.3 if place == "full" else 0.2) for place in PLACES)  # full: .24 was seen
   assert all(left[place, "keep"] > 0.9 for place in ("localised", "random", "none"))
   assert all(left[place, "keep"] > left[place, "targeted"] + 0.3 for place in PLACES)
   assert left["none", "targeted"] < 0.02 and left["random", "targeted"] < 0.02  # no spot has to be found
