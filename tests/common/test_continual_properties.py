@@ -29,6 +29,9 @@ CASES = {
   "der": lambda: methods.der(capacity=20, **SMALL),
   "der_pp": lambda: methods.der_pp(capacity=20, **SMALL),
   "er": lambda: methods.er(capacity=20, **SMALL),
+  "cuber": lambda: methods.cuber(
+    sites=SITES, threshold=0.8, tasks=2, infer_task=True, sampled=20, **{**SMALL, "epochs": 12}
+  ),
   "gdumb": lambda: methods.gdumb(capacity=20, **{**SMALL, "epochs": 80}),
   "gem": lambda: methods.gem(**PER_TASK),
   "gpm": lambda: methods.gpm(sites=SITES, threshold=0.8, **SMALL),

@@ -13,6 +13,8 @@ import unlearnjax as uj
 from unlearnjax import data
 
 DIGITS = data.load("digits", train_size=200, test_size=100)
+EVEN = lambda part: part.replace(coarse=part.column("y") % 2)
+PARITY = DIGITS._replace(train=EVEN(DIGITS.train), test=EVEN(DIGITS.test), coarse_classes=("even", "odd"))
 SCENARIOS = {
   "class": lambda: data.class_incremental(DIGITS, seed=3),
   "task": lambda: data.task_incremental(DIGITS),
@@ -21,6 +23,8 @@ SCENARIOS = {
   "rotated": lambda: data.rotated(DIGITS, tasks=3, degrees=90),
   "blurry": lambda: data.blurry(DIGITS, mix=0.3),
   "free": lambda: data.task_free(DIGITS, chunks=7),
+  "group": lambda: data.grouped(PARITY, order=("odd", "even")),
+  "overlap": lambda: data.overlapping(DIGITS, seed=3),
 }
 
 
@@ -65,18 +69,19 @@ def test_the_table_of_a_split_is_the_table_of_the_data():
 def test_the_task_is_nowhere_among_the_test_inputs(scenario):
   stream = SCENARIOS[scenario]()
   part = uj.role_batch(stream.tasks[0].test)
-  assert ("task" in part["inputs"]) == (scenario == "task")
+  known = scenario in ("task", "overlap")
+  assert ("task" in part["inputs"]) == known
   fn = stream.head(uj.models.make("mlp", input_shape=stream.input_shape, num_outputs=stream.num_outputs, widths=(8,)))
   model = fn.init(jax.random.key(0))
   order = np.random.default_rng(0).permutation(len(stream.test))
   logits = uj.outputs(model, stream.test)["logits"]
   np.testing.assert_allclose(uj.outputs(model, stream.test[order])["logits"], logits[order], rtol=1e-5, atol=1e-5)
-  if scenario == "task":  # with another task another head answers
-    tasks = stream.test.column("task")
-    other = uj.outputs(model, stream.test.replace(task=(tasks + 1) % 5))["logits"].argmax(-1)
-    heads = np.array([t.classes for t in stream])
+  if known:  # with another task another head answers
+    tasks, heads = stream.test.column("task"), np.array([t.classes for t in stream])
+    later = ((tasks + 1) % len(heads)).astype(np.int32)
+    other = uj.outputs(model, stream.test.replace(task=later))["logits"].argmax(-1)
     assert (logits.argmax(-1)[:, None] == heads[tasks]).any(-1).all()
-    assert (other[:, None] == heads[(tasks + 1) % 5]).any(-1).all()
+    assert (other[:, None] == heads[later]).any(-1).all()
 
 
 def test_permutations_are_permutations_and_the_first_is_none():
@@ -116,6 +121,28 @@ def test_blur_keeps_sizes_and_exchanges_the_share():
   np.testing.assert_array_equal(sharp.train.column("task"), DIGITS.train.column("y") // 2)
 
 
+def test_windows_overlap_and_deal_out_what_they_share():
+  stream = data.overlapping(DIGITS, window=4, stride=2, order=(9, 8, 7, 6, 5, 4, 3, 2, 1, 0))
+  held = [sorted(set(t.train.column("class").tolist())) for t in stream]
+  assert held == [[6, 7, 8, 9], [4, 5, 6, 7], [2, 3, 4, 5], [0, 1, 2, 3]]
+  for task in stream:
+    np.testing.assert_array_equal(  # labels count from the first class of the window
+      task.train.column("y"), 4 * task.index + 9 - 2 * task.index - task.train.column("class")
+    )
+  counts = [np.bincount(t.train.column("class"), minlength=10) for t in stream]
+  assert counts[0][9] == 20 and counts[0][7] == counts[1][7] == 10
+  same = data.make_stream(DIGITS, "overlap", tasks=4)
+  assert [len(t.classes) for t in same] == [4] * 4 and same.num_outputs == 16
+
+
+def test_groups_are_tasks_in_the_order_that_was_asked_for():
+  stream = data.grouped(PARITY, order=("odd", "even"))
+  assert [t.name for t in stream] == ["0_odd", "1_even"] and stream.num_outputs == 10
+  assert [t.classes for t in stream] == [(1, 3, 5, 7, 9), (0, 2, 4, 6, 8)]
+  assert len(data.grouped(PARITY, tasks=1).tasks[0].train) == 200
+  assert data.make_stream(PARITY, "group").train.columns["x"] is PARITY.train.columns["x"]
+
+
 def test_without_width_a_task_free_stream_is_sorted():
   stream = data.task_free(DIGITS, chunks=10, width=0.0)
   assert [set(t.train.column("y").tolist()) for t in stream] == [{c} for c in range(10)]
@@ -138,6 +165,12 @@ def test_without_width_a_task_free_stream_is_sorted():
     (lambda: data.permuted(DIGITS, tasks=0), "tasks must be > 0"),
     (lambda: data.make_stream(DIGITS, "nope"), "scenario must be one of class, task, domain"),
     (lambda: data.blurry(DIGITS, mix=1.0), r"mix must be in \[0, 1\)"),
+    (lambda: data.overlapping(DIGITS, window=5, stride=4), "must end with the last of the 10 classes"),
+    (lambda: data.overlapping(DIGITS, window=2, stride=3), r"stride must be in \[1, window=2\].* got 3"),
+    (lambda: data.make_stream(DIGITS, "overlap", tasks=5), r"tasks \+ 1 must divide the 10 classes .* tasks=5"),
+    (lambda: data.grouped(DIGITS), "grouped needs a column 'coarse'"),
+    (lambda: data.grouped(PARITY, tasks=3), "tasks must divide the 2 groups"),
+    (lambda: data.grouped(PARITY, order=("odd",)), r"must name all 2 groups, but it lacks \[0\]"),
     (lambda: data.split(DIGITS, scenario="permuted"), "scenario must be one of class, task, domain"),
     (lambda: uj.models.multi_head(None, ((0,), ())), "heads must hold the classes of each task"),
   ],

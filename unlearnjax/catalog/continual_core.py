@@ -86,6 +86,8 @@ ROWS = (
     "Lin",
     2022,
     "losses combine reparam curvature",
+    factories="cuber reparam.rescale",
+    experiment="experiments.continual.run",
   ),
   _paper(
     107,

@@ -32,6 +32,7 @@ from unlearnjax.data.splits import (
   validate,
 )
 from unlearnjax.data.stream_blurs import blurry, task_free
+from unlearnjax.data.stream_groups import grouped, overlapping
 from unlearnjax.data.stream_inputs import permuted, rotate, rotated
 from unlearnjax.data.streams import TaskStream, class_incremental, domain_incremental, split, task_incremental
 from unlearnjax.data.surrogate import surrogate
@@ -63,6 +64,7 @@ __all__ = [
   "forget_range",
   "forget_subclass",
   "gaussian_relabel",
+  "grouped",
   "interclass_confusion",
   "known_facts",
   "load",
@@ -70,6 +72,7 @@ __all__ = [
   "make_builder",
   "make_stream",
   "noisy_labels",
+  "overlapping",
   "parse_forget",
   "patch_trigger",
   "permuted",

@@ -6,20 +6,24 @@ from unlearnjax.core import check
 from unlearnjax.data.datasets import Dataset
 from unlearnjax.data.splits import as_dataset
 from unlearnjax.data.stream_blurs import blurry, task_free
+from unlearnjax.data.stream_groups import grouped, overlapping
 from unlearnjax.data.stream_inputs import permuted, rotated
 from unlearnjax.data.streams import TaskStream, by_class
 
-SCENARIOS = ("class", "task", "domain", "permuted", "rotated", "blurry", "free")
+SCENARIOS = ("class", "task", "domain", "permuted", "rotated", "blurry", "free", "group", "overlap")
 """What `make_stream` knows."""
 
 
 def make_stream(
   dataset: Dataset | str, scenario: str, *, tasks: int | None = None, seed: int | None = None
 ) -> TaskStream:
-  """The stream of a scenario by its name; `seed` draws the order of classes, or the permutations.
+  """The stream of a scenario by its name; `seed` draws the order of classes or groups, or the permutations.
+
+  "group" has a task a group by default; "overlap" cuts C classes into windows of 2 C / (tasks + 1), 4 by default, each
+  of which shares half of its classes with the next.
 
   Raises:
-    ValueError: an unknown scenario.
+    ValueError: an unknown scenario, or a number of tasks that it does not allow.
 
   Example:
     >>> make_stream("digits", "class", tasks=2).name
@@ -34,4 +38,14 @@ def make_stream(
     return rotated(dataset, tasks=tasks or 5)
   if scenario == "blurry":
     return blurry(dataset, tasks=tasks, seed=seed or 0)
+  if scenario == "group":
+    return grouped(dataset, tasks=tasks, seed=seed)
+  if scenario == "overlap":
+    dataset, tasks = as_dataset(dataset), tasks or 4
+    if dataset.num_classes % (tasks + 1):
+      raise ValueError(
+        f"tasks + 1 must divide the {dataset.num_classes} classes of {dataset.name!r}, got tasks={tasks}"
+      )
+    stride = dataset.num_classes // (tasks + 1)
+    return overlapping(dataset, window=2 * stride, stride=stride, seed=seed)
   return task_free(dataset, chunks=tasks or 20, seed=seed or 0)

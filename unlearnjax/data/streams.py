@@ -1,7 +1,7 @@
 """Streams of tasks for continual learning: selections of one table, in an order that is a value.
 
-Every training row carries the column "task". Test rows carry it only where the scenario grants it (`task_incremental`):
-elsewhere a model that wants to know the task finds nothing to read.
+Every training row carries the column "task". Test rows carry it only where the scenario grants it (`task_incremental`,
+`overlapping`): elsewhere a model that wants to know the task finds nothing to read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from unlearnjax.core.source import Examples
 from unlearnjax.core.types import ModelFn, Task
 from unlearnjax.data.datasets import Dataset
 from unlearnjax.data.splits import as_dataset, class_index
+
+KNOWN_TASK = ("task", "overlap")
+"""Scenarios whose test rows carry their task."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ class TaskStream:
 
   def head(self, fn: ModelFn) -> ModelFn:
     """The model function for this scenario: with one head a task where the task is known at test time."""
-    if self.scenario != "task":
+    if self.scenario not in KNOWN_TASK:
       return fn
     from unlearnjax.models import multi_head
 
@@ -137,19 +140,20 @@ def classification(dataset: Dataset) -> Dataset:
   return dataset
 
 
-def order_of(dataset: Dataset, order, seed) -> np.ndarray:
-  """All labels in the order of their coming."""
-  total = dataset.num_classes
+def order_of(dataset: Dataset, order, seed, names: tuple[str, ...] | None = None) -> np.ndarray:
+  """All labels, of the classes or of things of other names, in the order of their coming."""
+  names, kind = (dataset.classes, "classes") if names is None else (names, "groups")
+  total = len(names)
   if order is None:
     return np.arange(total) if seed is None else np.random.default_rng([seed, 0]).permutation(total)
   if seed is not None:
     raise ValueError("order and seed exclude each other: the seed draws an order")
-  labels = [class_index(dataset.classes, c) for c in order]
+  labels = [class_index(names, c) for c in order]
   repeated = sorted({c for c in labels if labels.count(c) > 1})
   if repeated:
-    raise ValueError(f"order must name every class once, but it repeats {repeated}")
+    raise ValueError(f"order must name each of the {kind} once, but it repeats {repeated}")
   if len(labels) != total:
-    raise ValueError(f"order must name all {total} classes, but it lacks {sorted(set(range(total)) - set(labels))}")
+    raise ValueError(f"order must name all {total} {kind}, but it lacks {sorted(set(range(total)) - set(labels))}")
   return np.array(labels)
 
 
@@ -183,7 +187,7 @@ def by_class(dataset: Dataset, scenario: str, tasks: int | None, order, seed) ->
     names = "-".join(dataset.classes[c] for c in labels[t * each : (t + 1) * each][:3])
     made.append(
       Task(
-        _plain(f"{t}_{names}"), t, train.where(mine), test.where(place["test"] == t), classes,
+        plain(f"{t}_{names}"), t, train.where(mine), test.where(place["test"] == t), classes,
         earlier(train, place["train"], t),
       )
     )  # fmt: skip
@@ -202,5 +206,6 @@ def without_task(examples: Examples) -> Examples:
   return Examples({k: v for k, v in examples.columns.items() if k != "task"}, examples.rows)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+  """A name that can be that of a directory."""
   return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)

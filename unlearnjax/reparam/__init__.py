@@ -17,6 +17,7 @@ Example:
 from unlearnjax.reparam.bound import attach, compose, detach
 from unlearnjax.reparam.hypernet import Hypernet, at_task, by_entropy, hypernet, hypernet_regularizer
 from unlearnjax.reparam.lora import lora
+from unlearnjax.reparam.rescale import rescale
 from unlearnjax.reparam.select import select
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
   "hypernet",
   "hypernet_regularizer",
   "lora",
+  "rescale",
   "select",
 ]

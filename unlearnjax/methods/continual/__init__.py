@@ -9,6 +9,7 @@ MODULES = {
   name: name
   for name in (
     "agem",
+    "cuber",
     "der",
     "der_pp",
     "er",

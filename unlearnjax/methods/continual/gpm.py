@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import jax
@@ -22,6 +23,7 @@ def gpm(
   rise: float = 0.003,
   sampled: int = 300,
   sites: Mapping[str, str] | None = None,
+  unprojected: str | None = None,
   tx: optax.GradientTransformation | None = None,
   epochs: int = 1,
   batch_size: int = 10,
@@ -31,7 +33,7 @@ def gpm(
 
   dW - M M^T dW, M an orthonormal basis of each layer's inputs: after a task, the directions of the inputs of `sampled`
   of its examples that M lacks are added until M holds the share `threshold + rise * t` of their energy. Biases and the
-  parameters of norms are frozen after the first task. The layer of all heads is projected like any other.
+  parameters of norms are frozen after the first task. The layer of all heads is projected like any other by default.
 
   Args:
     threshold: share of the energy, in (0, 1].
@@ -39,6 +41,8 @@ def gpm(
     sampled: examples of a task that are looked at.
     sites: {kernel path: site of its input}; None takes all kernels of a model that knows its sites. Convolutions are
       seen at stride 1 with padding "SAME".
+    unprojected: regular expression of kernels that are left to the gradient, as the paper leaves the heads where every
+      task has outputs of its own: r"(^|/)head/".
     tx: plain SGD, 0.1 by default.
     epochs: passes over each task.
     batch_size: rows of a step.
@@ -57,7 +61,8 @@ def gpm(
   tx = optax.sgd(0.1) if tx is None else tx
 
   def bind(fn: ModelFn) -> Verbs:
-    covariance = curvature.input_covariance(fn, layer_inputs(fn) if sites is None else sites)
+    inputs = projected(layer_inputs(fn) if sites is None else sites, unprojected)
+    covariance = curvature.input_covariance(fn, inputs)
     step = descend(
       {"current": objectives.cross_entropy(open_head(fn))},
       tx,
@@ -86,6 +91,16 @@ def gpm(
     return learner(fn, step, epochs=epochs, batch_size=batch_size, every=every, refs=zeros, after=after)
 
   return Method("gpm", bind)
+
+
+def projected(sites: Mapping[str, str], unprojected: str | None) -> dict[str, str]:
+  """The sites of the kernels whose path the regular expression does not find.
+
+  Example:
+    >>> projected({"body/kernel": "body:in", "head/kernel": "head:in"}, "^head")
+    {'body/kernel': 'body:in'}
+  """
+  return {path: site for path, site in sites.items() if not (unprojected and re.search(unprojected, path))}
 
 
 def grown(basis: np.ndarray, covariance: np.ndarray, share: float) -> np.ndarray:
@@ -119,3 +134,49 @@ def grown(basis: np.ndarray, covariance: np.ndarray, share: float) -> np.ndarray
   found = np.concatenate([kept, vectors[:more]])
   found = np.linalg.qr(found.T)[0].T if len(found) else found
   return np.concatenate([found, np.zeros((len(basis) - len(found), len(basis)))])
+
+
+def pooled(union: np.ndarray, covariance: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+  """A task's own basis out of the directions that are kept and those that are new, the strongest of both first.
+
+  Kept directions b count with b^T C b, new ones with the eigenvalues of C off the kept ones; taken until they hold
+  `share` of the trace of C. New ones that are taken join the union, kept ones stay as they are.
+
+  Args:
+    union: f[d, d], orthonormal rows, then rows of zeros.
+    covariance: C, f[d, d], sum of x x^T.
+    share: in (0, 1].
+
+  Returns:
+    (union f[d, d], owned bool[d]: the rows of it that are the task's basis).
+
+  Example:
+    >>> union = np.zeros((3, 3))
+    >>> union[0, 2] = 1.0
+    >>> union, owned = pooled(union, np.diag([5.0, 4.0, 1.0]), 0.9)
+    >>> np.abs(union).tolist(), owned.tolist()
+    ([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], [False, True, True])
+  """
+  union, covariance = np.asarray(union, np.float64), np.asarray(covariance, np.float64)
+  size, kept = len(union), union[np.abs(union).sum(1) > 0]
+  total = np.trace(covariance)
+  if total <= 0:
+    return union, np.zeros(size, bool)
+  off = np.eye(size) - kept.T @ kept
+  values, vectors = np.linalg.eigh(off @ covariance @ off)
+  room = size - len(kept)
+  values, new = np.maximum(values[::-1], 0)[:room], vectors[:, ::-1].T[:room]
+  energy = np.concatenate([np.einsum("ri,ij,rj->r", kept, covariance, kept), values])
+  order = np.argsort(-energy, kind="stable")
+  reached = np.concatenate([[0.0], np.cumsum(energy[order])]) / total
+  taken = np.zeros(size, bool)
+  taken[order[: min(int(np.searchsorted(reached, share - 1e-9)), size)]] = True
+  fresh = new[taken[len(kept) :]]
+  for _ in range(2 if len(fresh) else 0):  # once more against what rounding left
+    fresh = fresh - fresh @ kept.T @ kept
+    fresh = np.linalg.qr(fresh.T)[0].T
+  owned = np.zeros(size, bool)
+  owned[: len(kept)] = taken[: len(kept)]
+  owned[len(kept) : len(kept) + len(fresh)] = True
+  rows = np.concatenate([kept, fresh])
+  return np.concatenate([rows, np.zeros((size - len(rows), size))]), owned

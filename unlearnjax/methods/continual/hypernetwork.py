@@ -8,7 +8,7 @@ import optax
 
 from unlearnjax import objectives, reparam, updates
 from unlearnjax.core import Method, ModelFn, Verbs, check, descend
-from unlearnjax.methods.continual.parts import check_room, learner
+from unlearnjax.methods.continual.parts import check_room, learner, own_classes
 from unlearnjax.methods.over import over, with_refs
 from unlearnjax.methods.parts import restart
 from unlearnjax.models.heads import seen_classes
@@ -62,8 +62,8 @@ def hypernetwork(
     bound, penalty = net.bind(fn), reparam.hypernet_regularizer(net, seen="task")
     penalize = updates.lookahead if lookahead else updates.penalized
     chain = optax.chain(penalize(tx, penalty, beta), updates.mask_by("trained"))
-    own_classes = seen_classes(reparam.at_task(bound), "now")
-    step = descend({"current": objectives.cross_entropy(own_classes)}, chain, state_from="current")
+    own_head = seen_classes(reparam.at_task(bound), "now")
+    step = descend({"current": objectives.cross_entropy(own_head)}, chain, state_from="current")
 
     def first(model, key):
       everything = jax.tree.map(lambda p: jnp.ones(p.shape, bool), model.params)
@@ -71,12 +71,11 @@ def hypernetwork(
 
     def before(state, refs, task, run):
       check_room("hypernetwork", task, tasks)
-      now = refs["seen"] & ~refs["old"]
-      now = jnp.where(now.any(), now, refs["seen"])  # the same classes again, in another domain
-      classes = refs.get("classes", jnp.zeros((tasks, len(now)), bool)).at[task.index].set(now)
       embedding = jnp.zeros_like(refs["trained"]["tasks"]).at[task.index].set(True)
-      refs = {**refs, "now": now, "classes": classes, "known": jnp.asarray(task.index + 1, jnp.int32)}
-      refs |= {"snapshot": {"params": state.params}, "trained": {**refs["trained"], "tasks": embedding}}
+      refs = own_classes(refs, task, tasks) | {
+        "snapshot": {"params": state.params},
+        "trained": {**refs["trained"], "tasks": embedding},
+      }
       return restart(state, step), refs
 
     served = reparam.by_entropy(bound, tasks, seen="known", classes="classes") if infer_task else bound

@@ -177,6 +177,23 @@ def check_room(method: str, task: Task, tasks: int) -> None:
     raise ValueError(f"{method} was made for tasks={tasks} tasks, but task {task.name!r} is number {task.index + 1}")
 
 
+def own_classes(refs: Refs, task: Task, tasks: int) -> dict[str, Any]:
+  """Refs of methods that keep the tasks apart, when a task has come: "now", bool[C], the classes of this task;
+  "classes", bool[tasks, C], those of every task; "known", int32[], how many tasks there are.
+
+  Example:
+    >>> refs = {"seen": jnp.array([True, True, False]), "old": jnp.array([True, False, False])}
+    >>> own_classes(refs, Task("b", 1, None), 2)["now"].tolist()
+    [False, True, False]
+  """
+  now = (
+    jnp.zeros_like(refs["seen"]).at[np.array(task.classes)].set(True) if task.classes else refs["seen"] & ~refs["old"]
+  )
+  now = jnp.where(now.any(), now, refs["seen"])  # the same classes again, in another domain
+  classes = refs.get("classes", jnp.zeros((tasks, len(now)), bool)).at[task.index].set(now)
+  return {**refs, "now": now, "classes": classes, "known": jnp.asarray(task.index + 1, jnp.int32)}
+
+
 def begin_again(state: UnlearnState, refs: Refs, step: Transform, ref: str = "start") -> UnlearnState:
   """The state with the weights of `refs[ref]`, see `methods.parts.teacher`, and a fresh optimizer."""
   return restart(state.replace(params=refs[ref]["params"], model_state=refs[ref]["state"]), step)
