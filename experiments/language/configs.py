@@ -32,6 +32,8 @@ class Config:
     epochs, learning_rate, batch_size: of the original and of the oracle (AdamW, clipped, cosine).
     evaluated: questions of the retain set that are scored.
     relearn_rate, relearn_steps: of the relearning attack on half of the forget set.
+    curve_points: how often every fit of a method is looked at; 0 draws no curves.
+    curve_retained: questions of the retain set that count for a point of a curve.
     train_size, test_size: unused.
   """
 
@@ -48,6 +50,8 @@ class Config:
   evaluated: int = 120
   relearn_rate: float = 1e-3
   relearn_steps: int = 10
+  curve_points: int = 10
+  curve_retained: int = 40
 
   @functools.cached_property
   def recipe(self) -> uj.Recipe:
@@ -66,7 +70,9 @@ class Config:
 
 CONFIGS: Mapping[str, Config] = {
   "authors": Config(),
-  "tiny": Config(authors=10, dim=32, depth=1, heads=2, epochs=2, evaluated=10, relearn_steps=2),  # to see it run
+  "tiny": Config(
+    authors=10, dim=32, depth=1, heads=2, epochs=2, evaluated=10, relearn_steps=2, curve_points=2
+  ),  # to see it run
   "tofu": Config(dataset="tofu", forget="forget10", dim=128, depth=4, epochs=40, learning_rate=2e-3, evaluated=300),
 }
 
@@ -87,6 +93,8 @@ METHODS: Mapping[str, dict[str, Any]] = {
   "flat": {"rate": 1e-4},
   "llmu": {},
   "pdu": {},
+  "npo_upcore": {"epochs": 8},
+  "npo_random_core": {"epochs": 8},
   "npo_lora": {"rate": 2e-3, "rank": 8, "alpha": 3.0},
   "uld": {"weight": 1.4, "keep": 0.1, "remembered": ("paraphrase",), "unknown": ("wrong0", "wrong1"), "epochs": 60},
   "eco": {"rate": 0.1, "epochs": 40},
@@ -95,6 +103,10 @@ METHODS: Mapping[str, dict[str, Any]] = {
 }
 """AdamW without decay at a constant 1e-3, 12 passes over the forget set, unless a row says otherwise; everything else
 is the paper's. Chosen by hand on seed 100, which no table holds."""
+
+
+CORES = {"npo_upcore": "isolation_forest", "npo_random_core": "random"}
+"""How the rows on nine tenths of the forget set choose them."""
 
 
 @functools.cache
@@ -112,6 +124,9 @@ def method_of(name: str, config: Config, words: int, end: int) -> uj.Method:
   if name == "npo_lora":
     lora = reparam.lora(rank=given.pop("rank"), where=r"blocks/.*kernel")
     return methods.through(lora, methods.language.npo(**given), name)
+  if name in CORES:
+    site = f"blocks/{max(config.depth - 2, 0)}"
+    return methods.upcore(methods.language.npo(**given), site, detector=CORES[name], name=name)
   if name == "eco":
     given["tx"] = optax.adam(METHODS[name]["rate"])  # of the gate
     return methods.language.eco(guards.BagOfWords(words, guards.prompt_until(end)), **given)
@@ -148,6 +163,8 @@ def spec(config: Config) -> Spec:
       Column("es_forget", "ES(F)", "reference", "%", "Extraction strength on the forget set."),
       Column("priv_leak", "PrivLeak", "reference", "%", "Min-40% AUC of forget against held-out authors, relative to "
              "retraining: below 0 under-, above 0 over-unlearned."),
+      Column("way_utility", "on the way", "higher", "%", "Mean utility (without ROUGE) on the way from the original's "
+             "P(F) to retraining's: the area under the curve over its width. None where P(F) stays higher."),
       Column("relearned", "relearned", "reference", "%", "P on the other half of the forget set after relearning one "
              "half."),
       Column("quantized", "int4", "reference", "%", "P(F) after rounding all matrices to 4 bits."),

@@ -22,7 +22,7 @@ SHOWN = ("gap", "log10_p", "utility", "prob_forget", "prob_retain", "nll_forget"
 
 def experiment() -> None:
   """Everything that the flags ask for."""
-  from experiments.language import configs
+  from experiments.language import configs, curves
   from experiments.language.setting import Setting
   from unlearnjax.metrics import rouge
 
@@ -33,7 +33,8 @@ def experiment() -> None:
   settings = {seed: Setting(config, seed, options.chosen_run(out)) for seed in table.seeds()}
   make_row = lambda name, seed: settings[seed].row(name)
   about = configs.spec(config)
-  table.fill("language", out, config, about, names, configs.METHODS, make_row, shown=SHOWN)
+  parts = lambda rows: curves.sections(out, rows)
+  table.fill("language", out, config, about, names, configs.METHODS, make_row, shown=SHOWN, sections=parts)
 
 
 main = options.guarded(experiment)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import unlearnjax as uj
-from experiments.language import attack
+from experiments.language import attack, curves
 from experiments.language.configs import Config, method_of
 from unlearnjax import metrics
 from unlearnjax.core.tree import fold_name
@@ -112,19 +112,26 @@ class Setting:
     state, _ = uj.fit(step, step.init(start), plan, run=run, name=name)
     return self.base.replace(params=state.params, state=state.model_state), run.cost.to_dict()
 
-  def unlearned(self, name: str) -> tuple[uj.Model, dict[str, Any], int]:
-    """(model, cost, trained parameters) after a method."""
+  def unlearned(self, name: str) -> tuple[uj.Model, dict[str, Any], int, curves.Recorder | None]:
+    """(model, cost, trained parameters, what was seen on the way) after a method."""
     model, cost = {"original": self.original, "retrain": self.oracle}.get(name) or (None, None)
     if model is not None:
-      return model, cost, _size(model.params)
+      return model, cost, _size(model.params), None
     run = self.run.apart(f"seed{self.seed}", name)
     method = method_of(name, self.config, self.tokenizer.vocab_size, self.tokenizer.encode("Who?")[-1])
-    result = uj.forget(method, self.original[0], self.request, key=self.key(name), run=run)
-    return result.model, result.cost, _size(result.state.params)
+    original, key = self.original[0], self.key(name)
+    verbs = uj.core.bound(method, original.fn)
+    start = verbs.init(original, key)
+    scale = 1.0 if name == "task_vector" else None
+    recorder = curves.Recorder(self.meter, self.target, verbs, start, original, scale)
+    if self.config.curve_points:
+      run.looks, run.on_look, run.on_history = self.config.curve_points, recorder.look, recorder.keep
+    result = uj.forget(method, original, self.request, key=key, run=run, start=start)
+    return result.model, result.cost, _size(result.state.params), recorder
 
   def row(self, name: str) -> dict[str, float | None]:
     """All numbers of a method."""
-    model, cost, trained = self.unlearned(name)
+    model, cost, trained, recorder = self.unlearned(name)
     scores = self.scores(model)
     gold = self.gold
     quality = metrics.forget_quality(scores.pop("truth_ratios"), gold["truth_ratios"])
@@ -140,7 +147,27 @@ class Setting:
       "trained_percent": 100 * trained / _size(self.original[0].params),
       **cost,
       "cost_percent": 100 * cost["gradient_evaluations"] / max(self.oracle[1]["gradient_evaluations"], 1),
+      **self.way(model, recorder),
     }
+
+  def way(self, model: uj.Model, recorder: curves.Recorder | None) -> dict[str, Any]:
+    """The curve to a model, and the area under it; that of the original and of the oracle is one point."""
+    if not self.config.curve_points:
+      return {}
+    last = self.meter.point(model, self.target)
+    if recorder is None:
+      return {"curve": {"step": [0], **{name: [last[name]] for name in curves.MEASURED}}}
+    curve = recorder.curve(self.meter.point(self.original[0], self.target), last)
+    return {"curve": curve, "way_utility": curves.area(curve, self.target["prob_forget"])}
+
+  @functools.cached_property
+  def meter(self) -> curves.Meter:
+    return curves.Meter(self.sets, self.config.curve_retained)
+
+  @functools.cached_property
+  def target(self) -> dict[str, Any]:
+    """What the curves lead to: the oracle's scores."""
+    return self.meter.scores(self.oracle[0])
 
   @functools.cached_property
   def gold(self) -> dict[str, Any]:

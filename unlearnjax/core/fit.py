@@ -80,6 +80,7 @@ class _Fit:
 
   def __init__(self, transform, state, batches, refs, run, name, until):
     self.transform, self.batches, self.job, self.name, self.until = transform, batches, run, name, until
+    self.label, self.looks = "/".join((*run.path, name)), run.look_steps(batches.steps)
     self.lead = jnp.ndim(state.step)
     self.together = jax.process_count() > 1
     self.every = run.checkpoint_every or (1000 if self.together else None)
@@ -123,7 +124,7 @@ class _Fit:
 
   def run(self) -> tuple[UnlearnState, History]:
     steps, chunk, last_save, first = self.batches.steps, 16, time.perf_counter(), True
-    bar = _progress_bar(self.job, self.name, steps, self.position)
+    bar = self.job.bar(self.name, steps, self.position)
     try:
       while not self.done and self.position < steps:
         data, spent, count = self._take(min(chunk, self._boundary(self.position) - self.position))
@@ -141,6 +142,9 @@ class _Fit:
         if not (np.any(ok) and np.any(finite)):
           self._fail(int(ran), logs, bool(np.any(ok)))
         self._show(bar, int(ran), logs)
+        if self.position in self.looks:
+          with self.job.cost.paused():
+            self.history.note(self.job.on_look(self.label, self.state, self.refs))
         if self.together:  # clocks differ, and all processes must run the same chunks
           chunk = CHUNK
         elif not first:  # the first one compiles
@@ -166,12 +170,13 @@ class _Fit:
       if self.store is not None:
         self.store.close()
     if self.job.on_history is not None:
-      self.job.on_history("/".join((*self.job.path, self.name)), self.history)
+      self.job.on_history(self.label, self.history)
     return self.state, self.history
 
   def _boundary(self, position: int) -> int:
-    """The next step at which the host must look: a checkpoint, the end of an epoch, the end."""
+    """The next step at which the host must look: a checkpoint, the end of an epoch, a look, the end."""
     stops = [self.batches.steps]
+    stops += [step for step in self.looks if step > position][:1]
     every = [self.every if self.store else None, self.batches.steps_per_epoch if self.until else None]
     return min(stops + [(position // n + 1) * n for n in every if n])
 
@@ -245,8 +250,9 @@ class _Fit:
     kept = "no checkpoint was kept"
     if self.saved is not None:
       kept = f"the last checkpoint is that of step {self.saved[0]} in {self.store.directory}"
-    where = "/".join((*self.job.path, self.name))
-    raise NonFiniteError(f"{where}: non-finite {names} at step {step} of {self.batches.steps}; {kept}", step, names)
+    raise NonFiniteError(
+      f"{self.label}: non-finite {names} at step {step} of {self.batches.steps}; {kept}", step, names
+    )
 
   def _save(self, done: bool) -> None:
     if self.store is None:
@@ -291,10 +297,3 @@ def _iterator_state(iterator) -> Any:
 
 def _decode(value: Any) -> Any:
   return bytes.fromhex(value["bytes"]) if isinstance(value, dict) and set(value) == {"bytes"} else value
-
-
-def _progress_bar(run: Run, name: str, total: int, initial: int):
-  from tqdm import tqdm
-
-  label = "/".join((*run.path, name))
-  return tqdm(total=total, initial=initial, desc=label, leave=False, disable=not run.progress, unit="step")

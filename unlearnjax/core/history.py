@@ -22,9 +22,29 @@ class History(Mapping[str, np.ndarray]):
     self._parts = {k: [np.asarray(v, np.float32)] for k, v in (columns or {}).items()}
 
   def extend(self, logs: Mapping[str, np.ndarray]) -> None:
-    """Appends the steps of one chunk."""
+    """Appends the steps of one chunk; what it does not report is NaN there."""
     for name, values in logs.items():
       self._parts.setdefault(name, []).append(np.asarray(values, np.float32))
+    count = max((len(values) for values in logs.values()), default=0)
+    for name in self._parts.keys() - logs.keys():
+      self._parts[name].append(np.full((count, *self[name].shape[1:]), np.nan, np.float32))
+
+  def note(self, values: Mapping[str, float]) -> None:
+    """Writes numbers to the last step; a name that is new is NaN at the steps before.
+
+    Example:
+      >>> history = History({"loss": [2.0, 1.0]})
+      >>> history.note({"utility": 0.5})
+      >>> history["utility"].tolist()
+      [nan, 0.5]
+    """
+    steps = self.steps
+    for name, value in values.items():
+      column = np.full((steps, *np.shape(value)), np.nan, np.float32)
+      if name in self:
+        column[: len(self[name])] = self[name]
+      column[-1] = value
+      self._parts[name] = [column]
 
   def __getitem__(self, name: str) -> np.ndarray:
     parts = self._parts[name]

@@ -63,6 +63,16 @@ class Cost:
     self.peak_bytes = max(self.peak_bytes, _peak_bytes())
     self._mark = _clocks()
 
+  @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
+    """Leaves a block out of the `measure` block that is open around it."""
+    self.tick()
+    try:
+      yield
+    finally:
+      if self._mark is not None:
+        self._mark = _clocks()
+
   def to_dict(self) -> dict[str, Any]:
     """The ledger now, as a JSON value."""
     self.tick()
@@ -145,6 +155,10 @@ class Run:
     writer: called as `writer(step, scalars)` with what `fit` logged.
     on_history: called as `on_history(label, history)` at the end of every fit, resumed or not; the label is the path
       of the scope and the name of the fit.
+    looks: at how many evenly spaced steps of every fit, the last among them, `on_look` is asked.
+    on_look: called as `on_look(label, state, refs)` there, on the host and outside the ledger; the numbers that it
+      returns stand in the history at that step, and survive a crash with it. It must not keep the state, which the next
+      step donates, and a fit of its own needs a run of its own.
     budget: gradient evaluations that may be spent; a fit stops at the step that would exceed it.
     batch_size: rows of a batch in passes that do not update.
     cost: the ledger, shared by all scopes.
@@ -160,6 +174,8 @@ class Run:
   progress: bool = False
   writer: Callable[[int, Mapping[str, Any]], None] | None = None
   on_history: Callable[[str, Mapping[str, Any]], None] | None = None
+  looks: int = 0
+  on_look: Callable[[str, Any, Mapping[str, Any]], Mapping[str, float]] | None = None
   budget: int | None = None
   batch_size: int = 256
   cost: Cost = dataclasses.field(default_factory=Cost)
@@ -171,6 +187,8 @@ class Run:
       raise ValueError(f"checkpoint_every must be >= 1, got {self.checkpoint_every}")
     if self.keep < 1:
       raise ValueError(f"keep must be >= 1, got {self.keep}")
+    if self.looks < 0 or (self.looks and self.on_look is None):
+      raise ValueError(f"looks must be >= 0, and needs on_look, got {self.looks} and {self.on_look}")
     if self.out is not None:
       self.out = pathlib.Path(self.out)
 
@@ -202,6 +220,22 @@ class Run:
   def directory(self, name: str) -> pathlib.Path | None:
     """Where the checkpoints of part `name` of this scope lie."""
     return None if self.out is None else self.out.joinpath("checkpoints", *self.path, name)
+
+  def bar(self, name: str, total: int, initial: int) -> Any:
+    """A progress bar for part `name` of this scope; it shows nothing where `progress` is off."""
+    from tqdm import tqdm
+
+    label = "/".join((*self.path, name))
+    return tqdm(total=total, initial=initial, desc=label, leave=False, disable=not self.progress, unit="step")
+
+  def look_steps(self, steps: int) -> list[int]:
+    """After which of so many steps `on_look` is asked, rising.
+
+    Example:
+      >>> Run(looks=4, on_look=lambda *_: {}).look_steps(10), Run().look_steps(10)
+      ([2, 5, 8, 10], [])
+    """
+    return sorted({round(steps * k / self.looks) for k in range(1, self.looks + 1)} - {0})
 
   def once(self, name: str, fn: Callable[[], Any]) -> Any:
     """The value of `fn()`, computed once: after a crash the saved value is used, bit by bit, at no cost.

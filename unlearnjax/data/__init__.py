@@ -2,15 +2,16 @@
 
 `load` reads a data set into memory, `forget_*` name what is to be forgotten, `noisy_labels`, `backdoor` and
 `interclass_confusion` damage training data for corrective unlearning, `surrogate` stands in for training data that
-nobody may keep, `class_incremental` and its neighbours deal data out over tasks, `fictitious_authors` and `load_tofu`
-are questions for language models, and `prepare` writes a data set as a TFDS data set without TensorFlow. All selections
-share the columns of one table: a request or a task moves no data.
+nobody may keep, `upcore` leaves the outliers of a forget set out, `class_incremental` and its neighbours deal data out
+over tasks, `fictitious_authors` and `load_tofu` are questions for language models, and `prepare` writes a data set as a
+TFDS data set without TensorFlow. All selections share the columns of one table: a request or a task moves no data.
 """
 
 from unlearnjax.core.source import Examples, as_examples
 from unlearnjax.data.answers import answers_table, texts_of
 from unlearnjax.data.authors import QA, REFUSALS, fictitious_authors, known_facts
 from unlearnjax.data.builders import make_builder, prepare, read_prepared
+from unlearnjax.data.coreset import DETECTORS, Coreset, core_rows, upcore
 from unlearnjax.data.corrupt import (
   backdoor,
   corrective_request,
@@ -40,10 +41,12 @@ from unlearnjax.data.tofu import Tofu, load_tofu
 from unlearnjax.data.worst import worst_case
 
 __all__ = [
+  "DETECTORS",
   "NAMES",
   "QA",
   "REFUSALS",
   "SCENARIOS",
+  "Coreset",
   "Dataset",
   "Examples",
   "TaskStream",
@@ -55,6 +58,7 @@ __all__ = [
   "blurry",
   "check_finite",
   "class_incremental",
+  "core_rows",
   "corrective_request",
   "domain_incremental",
   "fictitious_authors",
@@ -86,6 +90,7 @@ __all__ = [
   "task_free",
   "task_incremental",
   "texts_of",
+  "upcore",
   "validate",
   "worst_case",
 ]

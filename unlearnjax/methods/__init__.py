@@ -2,7 +2,7 @@
 
 A factory is imported when it is first used, so that `import unlearnjax.methods` stays light. `names()` lists what is
 there. Those on language models are `methods.language.<name>` as well, which tells two methods of one name apart.
-`through` runs any of them on another parameterization, such as LoRA.
+`through` runs any of them on another parameterization, such as LoRA, and `upcore` on the core of the forget set.
 
 Example:
   >>> from unlearnjax import methods
@@ -24,6 +24,7 @@ from unlearnjax.methods.continual import MODULES as _CONTINUAL
 from unlearnjax.methods.exact import MODULES as _EXACT
 from unlearnjax.methods.language import MODULES as _LANGUAGE
 from unlearnjax.methods.over import through as through
+from unlearnjax.methods.selected import upcore as upcore
 
 _GROUPS = {"classification": _CLASSIFICATION, "continual": _CONTINUAL, "exact": _EXACT, "language": _LANGUAGE}
 _MODULES: dict[str, str] = {}
@@ -52,4 +53,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-  return ["names", "through", *names()]
+  return ["names", "through", "upcore", *names()]

@@ -19,11 +19,20 @@ from unlearnjax.metrics.continual import (
   learning_accuracy,
   plasticity,
 )
+from unlearnjax.metrics.deletion import common_interval, deletion_utility_auc
 from unlearnjax.metrics.distance import LayerDistance, completeness, layer_distance
 from unlearnjax.metrics.divergence import activation_distance, information_left, js_divergence, kl, wasserstein1, zrf
 from unlearnjax.metrics.drift import module_drift, switch_sensitivity
 from unlearnjax.metrics.entropy import membership_entropy, modified_entropy
 from unlearnjax.metrics.gaps import aus, average_gap, tow, tow_mia
+from unlearnjax.metrics.influence import (
+  LeaveOneOut,
+  gradient_influence,
+  influence_agreement,
+  leave_one_out,
+  untrac,
+  untrac_inv,
+)
 from unlearnjax.metrics.intervals import Interval, MeanInterval, binomial_ci, bootstrap_ci, mean_ci
 from unlearnjax.metrics.klom import klom
 from unlearnjax.metrics.leak import priv_leak
@@ -40,6 +49,7 @@ from unlearnjax.metrics.privacy import noise_multiplier, noisy_gd_rdp, rdp_epsil
 from unlearnjax.metrics.ranking import mean_average_precision
 from unlearnjax.metrics.regression import mean_absolute_error, mean_squared_error
 from unlearnjax.metrics.relearn import anamnesis_index, steps_to
+from unlearnjax.metrics.skills import TwoWay, forget_gap, forget_ratio, two_way
 from unlearnjax.metrics.truth import (
   ForgetQuality,
   answer_probability,
@@ -49,13 +59,16 @@ from unlearnjax.metrics.truth import (
   truth_ratio,
   truth_score,
 )
+from unlearnjax.metrics.variance import total_variance
 
 __all__ = [
   "AnswerScores",
   "ForgetQuality",
   "Interval",
   "LayerDistance",
+  "LeaveOneOut",
   "MeanInterval",
+  "TwoWay",
   "accuracy",
   "accuracy_matrix",
   "activation_distance",
@@ -71,17 +84,23 @@ __all__ = [
   "best_order",
   "binomial_ci",
   "bootstrap_ci",
+  "common_interval",
   "completeness",
   "confusion",
   "corrected_area",
+  "deletion_utility_auc",
   "exact_memorization",
   "extraction_likelihood",
   "extraction_strength",
   "forget_count",
+  "forget_gap",
   "forget_quality",
+  "forget_ratio",
   "forgetting",
   "forward_transfer",
+  "gradient_influence",
   "harmonic_mean",
+  "influence_agreement",
   "information_left",
   "interclass_confusion_error",
   "intransigence",
@@ -91,6 +110,7 @@ __all__ = [
   "knowledge_memorization",
   "layer_distance",
   "learning_accuracy",
+  "leave_one_out",
   "linear_forgetting",
   "linear_generalization",
   "linear_losses",
@@ -114,14 +134,18 @@ __all__ = [
   "removal_epsilon",
   "rouge",
   "squad_f1",
-  "switch_sensitivity",
   "steps_to",
+  "switch_sensitivity",
+  "total_variance",
   "tow",
   "tow_mia",
   "truth_ratio",
   "truth_score",
+  "two_way",
   "ua_ra_ta",
   "unlearning_accuracy",
+  "untrac",
+  "untrac_inv",
   "verbatim_memorization",
   "wasserstein1",
   "wc_acc",
