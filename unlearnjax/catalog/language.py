@@ -98,7 +98,10 @@ ROWS = (
     "Utility-Preserving Coreset Selection for Balanced Unlearning",
     "Patil",
     2025,
-    "curvature data metrics",
+    "data metrics",
+    arxiv="2502.15082",
+    factories="upcore data.upcore metrics.deletion_utility_auc",
+    experiment="experiments.language.run",
   ),
   _paper(
     43,
@@ -149,6 +152,7 @@ ROWS = (
     2024,
     "losses curvature metrics",
     arxiv="2401.15241",
+    factories="metrics.untrac metrics.untrac_inv metrics.leave_one_out",
   ),
   _paper(
     109,
