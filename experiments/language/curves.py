@@ -156,8 +156,8 @@ def sections(out: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
 def _panels(done: Mapping[str, Mapping[str, Any]], methods: Sequence[str]):
   across = min(5, len(methods))
   down = -(-len(methods) // across)
-  figure, axes = canvas(across, down, width=2.1 * across + 0.5, height=1.9 * down + 0.3, sharex=True)
-  best = done["retrain"]
+  figure, axes = canvas(across, down, width=2.1 * across + 0.5, height=2.1 * down + 0.3, sharex=True)
+  best, right = done["retrain"], max(max(done[name]["utility"]) for name in ("retrain", *methods))
   for axis, name in zip(axes, methods):
     curve = done[name]
     x, y = (np.array([np.nan if v is None else v for v in curve[k]], float) for k in ("utility", "log10_p"))
@@ -168,7 +168,11 @@ def _panels(done: Mapping[str, Mapping[str, Any]], methods: Sequence[str]):
     axis.scatter(best["utility"], best["log10_p"], marker="*", color=ORANGE, edgecolors=INK, linewidths=0.5, s=90)
     axis.axhline(np.log10(0.05), color=GREY, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
     axis.set_title(name, fontsize=8.5, loc="left")
-    axis.set_xlim(-4, 104)
+    axis.set_yscale("symlog", linthresh=1.0)
+    axis.set_yticks([0, -1, -3, -10, -30], ["0", "-1", "-3", "-10", "-30"])
+    axis.minorticks_off()
+    axis.set_xlim(-0.06 * right, 1.1 * right)
+    axis.set_ylim(top=0.6)
     axis.grid(axis="both")
   for axis in axes[len(methods) :]:
     axis.set_visible(False)

@@ -33,6 +33,13 @@ def test_the_job_writes_its_table_and_goes_on_where_it_stood(tmp_path):
   gold, lora = rows[1], rows[3]
   assert gold["gap"] == 0 and gold["log10_p"] == 0 and lora["trained_percent"] < 50
   assert all(0 <= row[k] <= 100 for row in rows for k in ("utility", "prob_forget", "em_forget", "quantized"))
+  curve = rows[2]["curve"]
+  assert curve["step"] == [0, 4, 8] and rows[0]["curve"]["step"] == [0] and rows[1]["curve"]["log10_p"] == [0]
+  assert curve["prob_forget"][0] == rows[0]["curve"]["prob_forget"][0] and curve["prob_forget"][-1] < 0.5
+  assert abs(rows[2]["prob_forget"] - curve["prob_forget"][-1]) < 1e-2
+  assert (tmp_path / "curves.png").stat().st_size > 5_000 and "During unlearning" in (
+    tmp_path / "report.html"
+  ).read_text()
   assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
