@@ -26,7 +26,7 @@ class Config:
 
   Attributes:
     dataset: name for `uj.data.load`.
-    scenario: class, task, domain, permuted, rotated or blurry.
+    scenario: class, task, domain, permuted, rotated, blurry, group or overlap.
     tasks: how many.
     model, model_options: for `uj.models.make`.
     train_size, test_size: class-balanced subsets; None takes all.
@@ -67,7 +67,13 @@ CONFIGS: Mapping[str, Config] = {
   "fashion_mnist": Config(dataset="fashion_mnist", train_size=5_000, test_size=1_000, epochs=1),
   "cifar10": Config(dataset="cifar10", **_IMAGES),
   "cifar100": Config(dataset="cifar100", **_IMAGES),
+  "fsdd": Config(dataset="fsdd", scenario="group", tasks=6),
+  "clinc150": Config(dataset="clinc150", scenario="group", tasks=10, train_size=7_500, test_size=1_500),
+  "banking77": Config(dataset="banking77", tasks=7),
+  "omniglot_small": Config(dataset="omniglot_small", scenario="group", tasks=8, epochs=10),
 }
+"""Speakers of digits, domains and intents of sentences, alphabets: `--scenario=class` cuts them by class instead."""
+
 
 METHODS: Mapping[str, Hyper] = {
   "fine_tune": {"rate": 0.1},

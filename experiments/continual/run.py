@@ -2,6 +2,7 @@
 
 python -m experiments.continual.run --out=runs/continual
 python -m experiments.continual.run --scenario=rotated --dataset=mnist --tasks=10 --seeds=3 --out=runs/rotated
+python -m experiments.continual.run --dataset=fsdd --out=runs/speakers
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ flags.adopt_module_key_flags(table)
 flags.DEFINE_enum(
   "scenario",
   None,
-  ("class", "task", "domain", "permuted", "rotated", "blurry"),
+  ("class", "task", "domain", "permuted", "rotated", "blurry", "group", "overlap"),
   "What tasks differ in.",
 )
 flags.DEFINE_integer("tasks", None, "How many tasks; 5 by default.", lower_bound=2)

@@ -15,7 +15,7 @@ LINES = 6
 
 
 def of(out: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-  """Writes `matrix.png`, `curves.png` and `kept.png` and returns the sections that show them."""
+  """Writes `matrix.png`, `curves.png`, `kept.png` and `pairs.png` and returns the sections that show them."""
   done = {}
   for row in rows:
     if not row.get("error") and "matrix" in row:
@@ -58,7 +58,46 @@ def _drawn(done: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, bytes,
       "Accuracy on the first task (left) and mean over the tasks seen so far (right), evaluated inside the loop on a "
       "sample of test examples; lines mark new tasks. The dip after a line is the stability gap. First seed.",
     )
+  paired = next((row for row in done.values() if "pairs" in row), None)
+  if paired is not None:
+    rank = {k: v for k, v in paired["pairs"]["rank_correlation"].items() if v is not None}
+    said = ", ".join(f"{k.replace('/', ' and ')} {v:+.2f}" for k, v in rank.items()) or "too few pairs"
+    found["What the tangent kernel says of each pair of tasks"] = (
+      "pairs",
+      _pairs(paired["pairs"]),
+      "Row s, column t: what learning task s does to the earlier task t. From the tangent kernel of the untrained "
+      "model: the overlap of the two tasks' tangent spaces (mean squared cosine), and the change of t's outputs that "
+      "the linear theory expects of what the model has to learn when s comes. Beside it what plain training "
+      f"({paired['method']}) did to the test loss and the accuracy. Rank correlations over pairs: {said}. First seed.",
+    )
   return found
+
+
+PANELS = (
+  ("overlap", "overlap of tangent spaces", "{:.2f}", 1),
+  ("expected", "expected change of outputs", "{:.2f}", 1),
+  ("rise", "measured rise of the loss", "{:.2f}", 1),
+  ("drop", "measured drop of accuracy, points", "{:.0f}", 100),
+)
+
+
+def _pairs(found) -> bytes:
+  figure, axes = canvas(2, 2, width=8.4, height=7.0)
+  for axis, (name, title, form, scale) in zip(np.ravel(axes), PANELS):
+    values = scale * np.array([[np.nan if v is None else v for v in row] for row in found[name]], float)
+    image = axis.imshow(values, cmap="cividis")
+    axis.set_title(title, loc="left", fontsize=9)
+    axis.set_xticks(range(len(values)))
+    axis.set_yticks(range(len(values)))
+    axis.grid(False)
+    if len(values) <= 10:
+      middle = (np.nanmin(values) + np.nanmax(values)) / 2
+      for (i, j), value in np.ndenumerate(values):
+        if np.isfinite(value):
+          color = "white" if value < middle else "black"
+          axis.text(j, i, form.format(value), ha="center", va="center", fontsize=7, color=color)
+    figure.colorbar(image, ax=axis, shrink=0.8)
+  return png_of(figure)
 
 
 def _matrices(done, names) -> bytes:

@@ -14,12 +14,18 @@ import optax
 import unlearnjax as uj
 from experiments.classify.hyper import digest
 from experiments.classify.setting import params_digest
+from experiments.continual import overlap
 from experiments.continual.configs import Config, Hyper
 from unlearnjax import metrics
 from unlearnjax.core.tree import all_finite, fold_name
+from unlearnjax.data.streams import KNOWN_TASK
 
 FACTORY = {"fine_tune": "sequential"}
 """Rows whose factory has another name."""
+PLAIN = "fine_tune"
+HEAD = r"(^|/)head/"
+SHARED = ("domain", "permuted", "rotated", "blurry", "group")
+"""Scenarios in which tasks may share their outputs, so that the last layer must be protected too."""
 KEPT_ELSEWHERE = ("watch", "task", "seen", "old")
 CURVE = 80
 
@@ -61,7 +67,20 @@ class Setting:
   @functools.cached_property
   def watched(self) -> dict[str, Any]:
     """Test examples of every task as one role batch [tasks, n, ...]."""
-    size = min(self.config.watch_size, *(len(task.test) for task in self.stream))
+    return self._sample(self.config.watch_size)
+
+  @functools.cached_property
+  def _looked_at(self) -> dict[str, Any]:
+    """Test examples of every task for the tangent kernels."""
+    return self._sample(overlap.examples_of(self.stream.num_outputs))
+
+  def _said(self, model: uj.Model, task: int) -> np.ndarray:
+    """What a model says of a task's examples, whether it has seen their classes or not."""
+    inputs = jax.tree.map(lambda x: x[task], self._looked_at["inputs"])
+    return np.asarray(_logits(self.fn, model.params, model.state, inputs))
+
+  def _sample(self, size: int) -> dict[str, Any]:
+    size = min(size, *(len(task.test) for task in self.stream))
     rng = np.random.default_rng([self.seed, 7])
     parts = [uj.role_batch(task.test[np.sort(rng.permutation(len(task.test))[:size])]) for task in self.stream]
     return jax.tree.map(lambda *x: jnp.stack(x), *parts)
@@ -81,15 +100,26 @@ class Setting:
     state, refs = verbs.init(self.model, key)
     start = state, {**refs, "watch": self.watched} if self.config.watch_every else refs
     rows, curves = [], []
+    paired = name == PLAIN and overlap.examples_of(self.stream.num_outputs) > 0  # the theory is about plain steps
+    losses, arriving = [], [self._said(self.model, 0)] if paired else []
     for task, found in zip(self.stream, uj.learn(method, self.model, self.stream, key=key, run=run, start=start)):
       if not all_finite(found.model.params):
         raise ValueError(f"{name} left weights that are not finite after task {task.index}")
       rows.append(metrics.accuracy_matrix([found], self.stream)[0])
+      if paired:
+        losses.append(overlap.losses_of(found.model, [task.test for task in self.stream]))
+        arriving.append(self._said(found.model, min(task.index + 1, len(self.stream) - 1)))
       curves += [(task.index, history) for history in histories.values() if "watch/0" in history]
       histories.clear()
       last = found
+    pairs = {}
+    if paired:
+      see = lambda: overlap.foreseen(self.model, self._looked_at, np.stack(arriving[:-1]))
+      before = jax.tree.map(np.asarray, run.scope("pairs").once("kernels", see))
+      pairs = {"pairs": overlap.summary(before, overlap.measured(np.array(rows), np.array(losses)))}
     return {
       **self._scores(np.array(rows), curves),
+      **pairs,
       **run.cost.to_dict(),
       "kept_kb": (kept_bytes(last.state, last.refs) + (self._data_bytes if name == "joint" else 0)) / 1000,
       "params": params_digest(last.state.params),
@@ -99,6 +129,12 @@ class Setting:
   def _data_bytes(self) -> int:
     """All training data, which is what joint training keeps."""
     return sum(self.stream.train.column(name).nbytes for name in self.stream.train.columns)
+
+  @property
+  def _answerable(self) -> bool:
+    """Whether the classes of a task can be answered before it comes."""
+    scenario, kinds = self.config.scenario, {task.classes for task in self.stream}
+    return scenario in KNOWN_TASK or (scenario != "blurry" and len(kinds) == 1)
 
   def _scores(self, matrix: np.ndarray, curves: list) -> dict[str, Any]:
     percent = lambda value: 100 * float(value)
@@ -110,7 +146,7 @@ class Setting:
       "la": percent(metrics.learning_accuracy(matrix)),
       "matrix": np.round(100 * matrix, 2).tolist(),
     }
-    if self.config.scenario not in ("class", "blurry"):  # there the next task's classes cannot be answered yet
+    if self._answerable:
       found["fwt"] = percent(metrics.forward_transfer(matrix, self.untrained))
     curve, task, step = joined_curve(curves, len(self.stream))
     if len(curve) and task[-1] == len(self.stream) - 1:
@@ -121,6 +157,11 @@ class Setting:
         "accuracy": np.round(100 * curve[thin], 1).tolist(), "task": task[thin].tolist(), "step": step[thin].tolist()
       }  # fmt: skip
     return found
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(fn, params, state, inputs):
+  return fn(params, inputs, state=state, train=False).logits
 
 
 def method_of(name: str, hyper: Hyper, config: Config) -> uj.Method:
@@ -141,9 +182,12 @@ def _method(name: str, settings: str, config: Config) -> uj.Method:
   if "adam" in hyper:
     hyper["tx"] = optax.adam(hyper.pop("adam"))
   given = {"tasks": config.tasks, "epochs": config.epochs, "batch_size": config.batch_size}
-  given |= {"every": config.watch_every or None, "infer_task": config.scenario != "task"}
-  if config.scenario == "task":
-    given["heads"] = config.tasks
+  told = config.scenario in KNOWN_TASK
+  given |= {"every": config.watch_every or None, "infer_task": not told}
+  if told:
+    given |= {"heads": config.tasks, "unprojected": HEAD}
+  elif config.scenario in SHARED:
+    given["unprojected"] = None
   return factory(**{**{k: v for k, v in given.items() if k in known}, **hyper})
 
 

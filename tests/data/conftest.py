@@ -53,6 +53,24 @@ def published(tmp_path_factory, pixels) -> pathlib.Path:
   _write_csv(root / "tabular" / "bike_sharing_hour.csv.gz", (*readers.BIKE_COLUMNS, "cnt"), blank=None)
   housing = (*readers.HOUSING_COLUMNS, "latitude", "longitude", "median_house_value")
   _write_csv(root / "tabular" / "california_housing.csv.gz", housing, blank="total_bedrooms")
+  (root / "fsdd").mkdir()
+  rng, lengths = np.random.default_rng(1), np.tile([1100, 2000, 3000, 900], 10)
+  number = np.arange(40)  # two speakers, two digits, ten takes each
+  arrays = {"digit": number % 2, "speaker": number // 20, "index": number % 20 // 2}
+  audio = [rng.normal(size=n) * 3000 * (1 + d) for n, d in zip(lengths, arrays["digit"])]
+  arrays |= {"audio": np.concatenate(audio).astype(np.int16), "offsets": np.concatenate([[0], np.cumsum(lengths)])}
+  np.savez(root / "fsdd" / "fsdd_8khz.npz", **arrays)
+  (root / "fsdd" / "meta.json").write_text(json.dumps({"speakers": ["ann", "bob"], "sample_rate": 8000}))
+  domains = {"travel": ["book", "pack"], "bank": ["pay", "save"]}
+  for name in ("clinc150", "banking77"):
+    (root / name).mkdir()
+    for part, count in (("train", 24), ("test", 8)):
+      lines = [
+        (f"please {intent} it, take {i}", intent) for i in range(count // 4) for intent in sum(domains.values(), [])
+      ]
+      with gzip.open(root / name / f"{part}.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps({"text": text, "label": label}) + "\n" for text, label in lines)
+  (root / "clinc150" / "domains.json").write_text(json.dumps(domains))
   return root
 
 

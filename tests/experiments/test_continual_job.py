@@ -6,10 +6,12 @@ import json
 import signal
 import time
 
+import jax.numpy as jnp
 import jobs
 import numpy as np
 import pytest
 
+import unlearnjax as uj
 from experiments.continual import configs, run, setting
 
 TINY = ("--train_size=250", "--test_size=100", "--epochs=2")
@@ -35,10 +37,40 @@ def test_rows_hold_the_matrix_the_curve_and_what_is_read_off_them(finished):
     assert curve["step"] == sorted(curve["step"])
   er = results["rows"][1]
   assert er["kept_kb"] > 0 and er["gradient_evaluations"] > 500
+  pairs = results["rows"][0]["pairs"]
+  drop, overlap = (np.array(pairs[name], float) for name in ("drop", "overlap"))
+  below = np.tril(np.ones((5, 5), bool), -1)
+  assert (np.isfinite(drop) == below).all() and (np.isfinite(overlap) == below).all()
+  matrix = np.array(results["rows"][0]["matrix"]) / 100
+  np.testing.assert_allclose(drop[below], (np.roll(matrix, 1, 0) - matrix)[below], atol=2e-4)
+  assert ((0 < overlap[below]) & (overlap[below] < 1)).all() and "pairs" not in er
+  assert set(pairs["rank_correlation"]) == {f"{a}/{b}" for a in ("overlap", "expected") for b in ("drop", "rise")}
   page = (finished / "report.html").read_text()
-  for title in ("Accuracy on every task after every task", "While the tasks are learned", "What is kept"):
+  for title in (
+    "Accuracy on every task after every task",
+    "While the tasks are learned",
+    "What is kept",
+    "tangent kernel says",
+  ):
     assert title in page
-  assert {p.name for p in finished.glob("*.png")} >= {"matrix.png", "curves.png", "kept.png"}
+  assert {p.name for p in finished.glob("*.png")} >= {"matrix.png", "curves.png", "kept.png", "pairs.png"}
+
+
+def test_the_kernel_of_a_linear_model_foresees_what_ridge_regression_does():
+  """Tasks in two halves of the input do not meet; the same task again is met fully, and expected to be answered."""
+  from experiments.continual.overlap import foreseen
+
+  fn = lambda params, inputs, **_: uj.core.Outputs(inputs["x"] @ params["w"])
+  model = uj.Model({"w": jnp.zeros((8, 2))}, fn=fn)
+  x = np.random.default_rng(0).normal(size=(3, 4, 8)).astype(np.float32)
+  x[0, :, :4] = x[1, :, 4:] = 0
+  x[2] = x[0]
+  y = np.array([[0, 1, 0, 1]] * 3)
+  tasks = {"inputs": {"x": jnp.asarray(x)}, "y": jnp.asarray(y), "valid": jnp.ones((3, 4), bool)}
+  found = foreseen(model, tasks, np.zeros((3, 4, 2)), ridge=1e-6)
+  assert found["overlap"][1, 0] == pytest.approx(0, abs=1e-6) and found["overlap"][2, 0] == pytest.approx(1, abs=1e-3)
+  assert found["expected"][1, 0] == pytest.approx(0, abs=1e-4)
+  assert found["expected"][2, 0] == pytest.approx(2**-0.5, abs=1e-2)  # half a class each
 
 
 def test_the_same_command_changes_nothing(finished):

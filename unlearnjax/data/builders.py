@@ -34,7 +34,8 @@ def make_builder(name: str, *, source_dir: str | os.PathLike | None = None, data
   `features` float32, `label` or `target`, `id` (the row in the published order), for CIFAR-100 `coarse_label`.
 
   Args:
-    name: one of mnist, fashion_mnist, cifar10, cifar100, olivetti, california_housing, bike_sharing.
+    name: a data set that is read from files: mnist, fashion_mnist, cifar10, cifar100, olivetti, omniglot_small, fsdd,
+      clinc150, banking77, california_housing, bike_sharing.
     source_dir: the directory with the published files; that of `UNLEARNJAX_DATA` by default.
     data_dir: where TFDS writes; `TFDS_DATA_DIR` or `~/tensorflow_datasets` by default.
 
@@ -48,13 +49,13 @@ def make_builder(name: str, *, source_dir: str | os.PathLike | None = None, data
 
   table = LAYOUTS[name].read(files, None)
   features = tfds.features
-  image = table.train["x"].dtype == np.uint8
-  keys = _IMAGE_FEATURES if image else _TABLE_FEATURES
+  image, labels = table.train["x"].dtype == np.uint8, bool(table.classes)
+  keys = {**(_IMAGE_FEATURES if labels else _TABLE_FEATURES), "x": "image" if image else "features"}
   columns = {"id": features.Scalar(np.int64)}
   encoding = features.Encoding.BYTES if image else features.Encoding.NONE
   x = table.train["x"]
   columns[keys["x"]] = features.Tensor(shape=x.shape[1:], dtype=x.dtype.type, encoding=encoding)
-  columns[keys["y"]] = features.ClassLabel(names=table.classes) if image else features.Scalar(np.float32)
+  columns[keys["y"]] = features.ClassLabel(names=table.classes) if labels else features.Scalar(np.float32)
   if "coarse" in table.train:
     columns["coarse_label"] = features.ClassLabel(names=table.coarse_classes)
   dataset_name = name
@@ -134,7 +135,7 @@ def read_prepared(name: str, data_dir: str | os.PathLike | None = None) -> Table
   known = set(_COLUMN_NAMES) & set(builder.info.features)
   if {_COLUMN_NAMES[key] for key in known} < {"x", "y"}:
     raise ValueError(
-      f"TFDS data set {where} must have the features image and label, or features and target; "
+      f"TFDS data set {where} must have the features image or features, and label or target; "
       f"got {sorted(builder.info.features)}"
     )
   try:

@@ -17,18 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unlearnjax.data.read_features import read_banking, read_clinc, read_spoken
+from unlearnjax.data.tables import Table, arrays_of, class_ranks, columns_of, fifth, split_rows
+
 VARIABLE = "UNLEARNJAX_DATA"
 SHARD = 10_000
 """Rows of one CIFAR training file."""
-
-
-class Table(NamedTuple):
-  """Columns by name ("x", "y", "id", for CIFAR-100 "coarse") of both splits, and the names of the labels."""
-
-  train: dict[str, np.ndarray]
-  test: dict[str, np.ndarray]
-  classes: tuple[str, ...] = ()
-  coarse_classes: tuple[str, ...] = ()
 
 
 class Layout(NamedTuple):
@@ -51,61 +45,27 @@ def data_directory() -> pathlib.Path | None:
   return beside if beside.is_dir() else None
 
 
-def class_ranks(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """int[n]: the place of every row in a random order of its own class."""
-  order, ranks = rng.permutation(len(y)), np.empty(len(y), np.int64)
-  for label in np.unique(y):
-    rows = order[y[order] == label]
-    ranks[rows] = np.arange(len(rows))
-  return ranks
-
-
-def _split(columns: Mapping[str, np.ndarray], test: np.ndarray, **names) -> Table:
-  columns = {**columns, "id": np.arange(len(test), dtype=np.int32)}
-  return Table({k: v[~test] for k, v in columns.items()}, {k: v[test] for k, v in columns.items()}, **names)
-
-
-def _fifth(count: int) -> np.ndarray:
-  """bool[count]: a fixed random fifth."""
-  test = np.zeros(count, bool)
-  test[np.random.default_rng(0).permutation(count)[: round(0.2 * count)]] = True
-  return test
-
-
 def read_digits() -> Table:
   from sklearn.datasets import load_digits
 
   raw = load_digits()
   y = raw.target.astype(np.int32)
   test = class_ranks(y, np.random.default_rng(0)) < np.round(0.2 * np.bincount(y))[y]
-  return _split({"x": raw.images[..., None].astype(np.uint8), "y": y}, test, classes=tuple(map(str, range(10))))
+  return split_rows({"x": raw.images[..., None].astype(np.uint8), "y": y}, test, classes=tuple(map(str, range(10))))
 
 
 def read_diabetes() -> Table:
   from sklearn.datasets import load_diabetes
 
   x, y = load_diabetes(return_X_y=True, scaled=False)
-  return _split({"x": x.astype(np.float32), "y": y.astype(np.float32)}, _fifth(len(y)))
-
-
-def _arrays(path: pathlib.Path, *names: str) -> list[np.ndarray]:
-  with np.load(path) as archive:
-    missing = [name for name in names if name not in archive.files]
-    if missing:
-      raise ValueError(f"{path} must hold the arrays {', '.join(names)}; {missing} are missing, found {archive.files}")
-    return [archive[name] for name in names]
-
-
-def _columns(x: np.ndarray, y: np.ndarray, **more: np.ndarray) -> dict[str, np.ndarray]:
-  labels = {name: column.astype(np.int32) for name, column in {"y": y, **more}.items()}
-  return {"x": x, **labels, "id": np.arange(len(y), dtype=np.int32)}
+  return split_rows({"x": x.astype(np.float32), "y": y.astype(np.float32)}, fifth(len(y)))
 
 
 def _mnist_like(file: str, names: str | None) -> Callable[[pathlib.Path, int | None], Table]:
   def read(directory: pathlib.Path, rows: int | None) -> Table:
-    x, y, x_test, y_test = _arrays(directory / file, "x_train", "y_train", "x_test", "y_test")
+    x, y, x_test, y_test = arrays_of(directory / file, "x_train", "y_train", "x_test", "y_test")
     classes = json.loads((directory / names).read_text()) if names else map(str, range(10))
-    return Table(_columns(x[..., None], y), _columns(x_test[..., None], y_test), tuple(classes))
+    return Table(columns_of(x[..., None], y), columns_of(x_test[..., None], y_test), tuple(classes))
 
   return read
 
@@ -114,7 +74,7 @@ def _strips(path: pathlib.Path, *labels: str) -> list[np.ndarray]:
   """Images uint8[n, 32, 32, 3] from lossless WebP strips, followed by the label arrays."""
   from PIL import Image
 
-  webp, offsets, *found = _arrays(path, "webp", "offsets", *labels)
+  webp, offsets, *found = arrays_of(path, "webp", "offsets", *labels)
   data = webp.tobytes()
   strips = (Image.open(io.BytesIO(data[a:b])).convert("RGB") for a, b in zip(offsets[:-1], offsets[1:], strict=True))
   return [np.concatenate([np.asarray(strip).reshape(-1, 32, 32, 3) for strip in strips]), *found]
@@ -127,8 +87,8 @@ def _cifar(directory: pathlib.Path, rows: int | None, test: str, labels: tuple[s
   x_test, y_test, *coarse_test = _strips(directory / test, *labels)
   meta = json.loads((directory / "meta.json").read_text())
   return Table(
-    _columns(x, y, **dict(zip(("coarse",), coarse))),
-    _columns(x_test, y_test, **dict(zip(("coarse",), coarse_test))),
+    columns_of(x, y, **dict(zip(("coarse",), coarse))),
+    columns_of(x_test, y_test, **dict(zip(("coarse",), coarse_test))),
     tuple(meta["classes"]),
     tuple(meta.get("superclasses", ())),
   )
@@ -143,15 +103,15 @@ def _read_cifar100(directory: pathlib.Path, rows: int | None) -> Table:
 
 
 def _read_olivetti(directory: pathlib.Path, rows: int | None) -> Table:
-  x, y = _arrays(directory / "faces_olivetti" / "olivetti_64x64.npz", "image", "subject")
+  x, y = arrays_of(directory / "faces_olivetti" / "olivetti_64x64.npz", "image", "subject")
   test = np.array([np.sum(y[:i] == y[i]) >= 8 for i in range(len(y))])  # the last two photos of every person
   names = tuple(f"subject_{i}" for i in range(int(y.max()) + 1))
-  return _split({"x": x[..., None], "y": y.astype(np.int32)}, test, classes=names)
+  return split_rows({"x": x[..., None], "y": y.astype(np.int32)}, test, classes=names)
 
 
 def _read_omniglot(directory: pathlib.Path, rows: int | None) -> Table:
   folder = directory / "omniglot_small"
-  packed, letter, alphabet, drawer = _arrays(
+  packed, letter, alphabet, drawer = arrays_of(
     folder / "omniglot_small.npz", "image_packed", "character", "alphabet", "drawer"
   )
   ink = np.unpackbits(packed, axis=1, count=105 * 105).reshape(-1, 35, 3, 35, 3)
@@ -159,7 +119,7 @@ def _read_omniglot(directory: pathlib.Path, rows: int | None) -> Table:
   meta = json.loads((folder / "meta.json").read_text())
   names = {"classes": tuple(meta["characters"]), "coarse_classes": tuple(meta["alphabets"])}
   labels = {"y": letter.astype(np.int32), "coarse": alphabet.astype(np.int32)}
-  return _split({"x": x, **labels}, drawer > 16, **names)  # four of twenty drawers
+  return split_rows({"x": x, **labels}, drawer > 16, **names)  # four of twenty drawers
 
 
 def _csv(path: pathlib.Path, *names: str) -> dict[str, np.ndarray]:
@@ -180,18 +140,18 @@ BIKE_COLUMNS += ("temp", "atemp", "hum", "windspeed")
 def _read_housing(directory: pathlib.Path, rows: int | None) -> Table:
   path = directory / "tabular" / "california_housing.csv.gz"
   c = _csv(path, *HOUSING_COLUMNS, "latitude", "longitude", "median_house_value")
-  test = _fifth(len(c["households"]))
+  test = fifth(len(c["households"]))
   rooms, bedrooms, people = (c[name] / c["households"] for name in ("total_rooms", "total_bedrooms", "population"))
   bedrooms[np.isnan(bedrooms)] = np.nanmedian(bedrooms[~test])  # 207 blanks in the published file
   features = [c["median_income"], c["housing_median_age"], rooms, bedrooms, people, c["population"]]
   x = np.stack([*features, c["latitude"], c["longitude"]], axis=1).astype(np.float32)
-  return _split({"x": x, "y": c["median_house_value"].astype(np.float32)}, test)
+  return split_rows({"x": x, "y": c["median_house_value"].astype(np.float32)}, test)
 
 
 def _read_bike(directory: pathlib.Path, rows: int | None) -> Table:
   c = _csv(directory / "tabular" / "bike_sharing_hour.csv.gz", *BIKE_COLUMNS, "cnt")
   x = np.stack([c[name] for name in BIKE_COLUMNS], axis=1).astype(np.float32)
-  return _split({"x": x, "y": c["cnt"].astype(np.float32)}, _fifth(len(x)))
+  return split_rows({"x": x, "y": c["cnt"].astype(np.float32)}, fifth(len(x)))
 
 
 EMBEDDED: Mapping[str, Callable[[], Table]] = {"digits": read_digits, "diabetes": read_diabetes}
@@ -222,6 +182,20 @@ LAYOUTS: Mapping[str, Layout] = {
     ("omniglot_small/omniglot_small.npz", "omniglot_small/meta.json"),
     "bit-packed images of 105 x 105, character, alphabet and drawer; JSON with 'characters' and 'alphabets'",
     _read_omniglot,
+  ),
+  "fsdd": Layout(
+    ("fsdd/fsdd_8khz.npz", "fsdd/meta.json"),
+    "arrays audio (int16, one recording after another), offsets, digit, speaker and index; JSON with 'speakers' and "
+    "'sample_rate'",
+    read_spoken,
+  ),
+  "clinc150": Layout(
+    ("clinc150/train.jsonl.gz", "clinc150/test.jsonl.gz", "clinc150/domains.json"),
+    "lines of JSON with text and label; JSON with the intents of every domain",
+    read_clinc,
+  ),
+  "banking77": Layout(
+    ("banking77/train.jsonl.gz", "banking77/test.jsonl.gz"), "lines of JSON with text and label", read_banking
   ),
   "california_housing": Layout(
     ("tabular/california_housing.csv.gz",), f"columns {', '.join(HOUSING_COLUMNS)}, ...", _read_housing
