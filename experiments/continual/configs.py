@@ -97,6 +97,10 @@ METHODS: Mapping[str, Hyper] = {
   "stable_sgd": {"rate": 0.1, "decay": 0.9},
   "tag": {"learning_rate": 2.5e-4},
   "hypernetwork": {"adam": 1e-3, "beta": 0.01, "epochs": 10, "batch_size": 32},
+  "fpf": {"rate": 0.1, "capacity": 200},
+  "plwf": {"rate": 0.1},
+  "cuber": {"rate": 0.1},
+  "if2net": {},
   "mcl": {"rate": 0.1},
   "spectral_regularization": {"rate": 0.1},
 }

@@ -115,6 +115,8 @@ ROWS = (
     "losses updates memory models",
     source="reconstructed",
     arxiv="2306.10480",
+    factories="if2net memory.recursive_ridge",
+    experiment="experiments.continual.run",
   ),
   _paper(
     124,

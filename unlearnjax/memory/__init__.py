@@ -17,10 +17,12 @@ from unlearnjax.memory.buffers import balanced, reservoir, ring, stacked
 from unlearnjax.memory.graph import affected, deletion_cost, shard_graph
 from unlearnjax.memory.herd import herd, herding
 from unlearnjax.memory.orders import cyclic_orders, expected_deletions, matching_orders, simulate_deletions
+from unlearnjax.memory.recursive import Recursive, nothing_seen, recursive_ridge
 from unlearnjax.memory.shards import assign_shards, slice_epochs
 from unlearnjax.memory.solutions import Solutions, all_solutions, narrowed, span_of
 
 __all__ = [
+  "Recursive",
   "Solutions",
   "affected",
   "all_solutions",
@@ -33,6 +35,8 @@ __all__ = [
   "herding",
   "matching_orders",
   "narrowed",
+  "nothing_seen",
+  "recursive_ridge",
   "reservoir",
   "ring",
   "shard_graph",

@@ -21,6 +21,7 @@ MODULES = {
     "hypernetwork",
     "icarl",
     "ideal",
+    "if2net",
     "joint",
     "lwf",
     "mas",
