@@ -139,6 +139,7 @@ mlp, m = functools.partial(blobs, MLP), methods
 SMALL = dict(tx=MOMENTUM, batch_size=16)
 ASKED = dict(tx=optax.adam(6e-3), batch_size=6)
 CASES = {
+  "adversarial_tokens": Case(lambda: m.adversarial_tokens(epochs=8, **ASKED), asked, "loss", 0.3),
   "amnesiac": Case(lambda: m.amnesiac(tx=optax.adam(0.02), epochs=20, batch_size=32), blobs),
   "bad_teacher": Case(lambda: m.bad_teacher(tx=optax.adam(0.02), epochs=10, batch_size=16), blobs),
   "blindspot": Case(
@@ -181,6 +182,14 @@ CASES = {
     lambda: m.jit_lipschitz(sigma=0.3, samples=5, value_range=None, tx=optax.sgd(0.1), epochs=3, batch_size=16),
     blobs,
   ),
+  "knowledge_unlearning": Case(
+    lambda: m.knowledge_unlearning(
+      n=2, thresholds=(0.3, 0.5), prefixes=3, sequential=True, tx=optax.adam(3e-3), batch_size=12
+    ),
+    asked,
+    "loss",
+    0.5,
+  ),
   "kl_min": Case(lambda: m.kl_min(**ASKED), asked, "loss", 0.5),
   "l1_sparse": Case(lambda: m.l1_sparse(alpha=0.03, **SMALL), blobs),
   "l_codec": Case(
@@ -195,6 +204,7 @@ CASES = {
     ),
     blobs,
   ),
+  "memflex": Case(lambda: m.memflex(magnitude=5e-5, epochs=8, **ASKED), asked, "loss", 0.3),
   "meta_unlearn": Case(
     lambda: m.meta_unlearn(
       rate=0.3,
@@ -222,6 +232,7 @@ CASES = {
   "pgu": Case(lambda: m.pgu(energy=0.75, tx=optax.sgd(0.5), batch_size=16), mlp),
   "prune_first": Case(lambda: m.prune_first(m.fine_tune(**SMALL), sparsity=0.8), blobs),
   "random_label": Case(lambda: m.random_label(epochs=20, **SMALL), blobs, "loss", 0.3),
+  "random_tokens": Case(lambda: m.random_tokens(epochs=8, **ASKED), asked, "loss", 0.3),
   "retrain": Case(lambda: m.retrain(recipe=RECIPE), blobs),
   "rmu": Case(
     lambda: m.rmu("body", width=16, where="(asked|body)/.*", steering=20.0, alpha=10.0, epochs=15, **ASKED),
@@ -253,5 +264,6 @@ CASES = {
   "undial": Case(lambda: m.undial(epochs=8, **ASKED), asked, "loss", 0.3),
   "unsir": Case(lambda: m.unsir(noise_size=16, batch_size=16, impair=optax.adam(0.1)), blobs),
   "whp": Case(lambda: m.whp(tx=optax.adam(3e-3), epochs=10, batch_size=6, alpha=5.0), asked, "loss", 0.3),
+  "wagle": Case(lambda: m.wagle(density=0.5, **ASKED), asked, "loss", 0.3),
   "wga": Case(lambda: m.wga(**ASKED), asked, "loss", 0.3),
 }

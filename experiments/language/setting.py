@@ -78,8 +78,10 @@ class Setting:
 
   @functools.cached_property
   def request(self) -> uj.ForgetRequest:
-    unseen = {"validation": self.sets["holdout"]} if len(self.sets["holdout"]) else {}
-    return uj.ForgetRequest(self.sets["forget"], self.sets["retain"], reason=self.config.forget, extra=unseen)
+    extra = {"general": self.sets[KNOWN[0]] + self.sets[KNOWN[1]]}
+    if len(self.sets["holdout"]):
+      extra["validation"] = self.sets["holdout"]
+    return uj.ForgetRequest(self.sets["forget"], self.sets["retain"], reason=self.config.forget, extra=extra)
 
   @functools.cached_property
   def base(self) -> uj.Model:
@@ -141,6 +143,7 @@ class Setting:
       "gap": float(np.mean([abs(scores[k] - gold[k]) for k in compared])),
       "log10_p": quality.log10_p,
       "ks": quality.distance,
+      "approximate": None if self.unseen is None else scores["nll_forget"] - self.unseen,
       "priv_leak": None if auc is None else metrics.priv_leak(auc, gold_auc),
       **scores,
       **attack.attacked(self, model),
@@ -168,6 +171,16 @@ class Setting:
   def target(self) -> dict[str, Any]:
     """What the curves lead to: the oracle's scores."""
     return self.meter.scores(self.oracle[0])
+
+  @functools.cached_property
+  def unseen(self) -> float | None:
+    """Mean nll of a token that the original has on people whom it never saw: what retraining should be at."""
+    holdout = self.sets["holdout"][: self.config.evaluated]
+    return (
+      float(np.log(metrics.text_fit(metrics.answer_scores(self.original[0], holdout)).perplexity))
+      if len(holdout)
+      else None
+    )
 
   @functools.cached_property
   def gold(self) -> dict[str, Any]:

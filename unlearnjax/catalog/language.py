@@ -15,6 +15,9 @@ ROWS = (
     "Tian",
     2024,
     "losses updates reparam curvature data",
+    arxiv="2407.01920",
+    factories="memflex",
+    experiment="experiments.language.run",
   ),
   _paper(
     17,
@@ -23,6 +26,9 @@ ROWS = (
     "Yao",
     2024,
     "losses data metrics attacks",
+    arxiv="2402.15159",
+    factories="random_tokens adversarial_tokens metrics.approximate_retraining",
+    experiment="experiments.language.run",
   ),
   _paper(
     20,
@@ -58,7 +64,10 @@ ROWS = (
     "Knowledge Unlearning for Mitigating Privacy Risks in Language Models",
     "Jang",
     2023,
-    "losses guards data metrics",
+    "losses data metrics",
+    arxiv="2210.01504",
+    factories="knowledge_unlearning",
+    experiment="experiments.language.run",
   ),
   _paper(
     29,
@@ -161,6 +170,9 @@ ROWS = (
     "Jia",
     2024,
     "losses updates curvature",
+    arxiv="2410.17509",
+    factories="wagle",
+    experiment="experiments.language.run",
   ),
   _paper(
     144,

@@ -9,6 +9,7 @@ built once, next to the objectives: a new one would be compiled anew.
 | an inverse times a vector | `cg`, `neumann`, `lissa` of any product; `woodfisher`, `kfac` |
 | a trace, a diagonal, eigenvalues | `hessian_trace`, `hessian_diag`, `top_eigs` of any product; `fisher_diag` |
 | the tangent kernel | `ntk`, `logit_jacobian`, `ntk_overlap`, `linearize`, `ridge_displacement` |
+| where something is stored | `saliency`, `weight_attribution`, `tensor_region` |
 | what depends on what | `codec`, `foci`, `markov_blanket` |
 
 Example:
@@ -61,6 +62,7 @@ from unlearnjax.curvature.select import largest, top_saliency
 from unlearnjax.curvature.sensitivity import output_sensitivity, synaptic_importance
 from unlearnjax.curvature.spectrum import Eigs, hessian_diag, hessian_trace, top_eigs
 from unlearnjax.curvature.tangent import logit_jacobian, ntk, ntk_gram, ntk_vp, ridge_displacement
+from unlearnjax.curvature.weights import tensor_region, weight_attribution
 from unlearnjax.kernels import layer_moments
 
 __all__ = [
@@ -124,12 +126,14 @@ __all__ = [
   "slice_mask",
   "subspace_basis",
   "sum_over_rows",
+  "tensor_region",
   "to_correlation",
   "top_eigs",
   "synaptic_importance",
   "top_saliency",
   "total_forgetting",
   "unfold",
+  "weight_attribution",
   "window_map",
   "woodfisher",
 ]

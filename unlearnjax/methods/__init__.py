@@ -2,7 +2,8 @@
 
 A factory is imported when it is first used, so that `import unlearnjax.methods` stays light. `names()` lists what is
 there. Those on language models are `methods.language.<name>` as well, which tells two methods of one name apart.
-`through` runs any of them on another parameterization, such as LoRA, and `upcore` on the core of the forget set.
+`through` runs any of them on another parameterization, such as LoRA, `upcore` on the core of the forget set, and
+`keeping` gives them something else to retain.
 
 Example:
   >>> from unlearnjax import methods
@@ -22,6 +23,7 @@ from unlearnjax.core import check
 from unlearnjax.methods.classification import MODULES as _CLASSIFICATION
 from unlearnjax.methods.continual import MODULES as _CONTINUAL
 from unlearnjax.methods.exact import MODULES as _EXACT
+from unlearnjax.methods.keeping import keeping as keeping
 from unlearnjax.methods.language import MODULES as _LANGUAGE
 from unlearnjax.methods.over import through as through
 from unlearnjax.methods.selected import upcore as upcore
@@ -53,4 +55,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-  return ["names", "through", "upcore", *names()]
+  return ["keeping", "names", "through", "upcore", *names()]

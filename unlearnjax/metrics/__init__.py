@@ -6,6 +6,7 @@ which fit something to tell members from others, are in `unlearnjax.attacks`.
 
 from unlearnjax.metrics.answers import AnswerScores, answer_scores, normalized_logp
 from unlearnjax.metrics.anytime import average_anytime_accuracy, min_acc, wc_acc, wf, wp
+from unlearnjax.metrics.approximate import Candidate, TextFit, approximate_gap, approximate_retraining, text_fit
 from unlearnjax.metrics.classification import accuracy, ua_ra_ta, unlearning_accuracy
 from unlearnjax.metrics.confusion import confusion, corrected_area, forget_count, interclass_confusion_error
 from unlearnjax.metrics.continual import (
@@ -24,6 +25,7 @@ from unlearnjax.metrics.distance import LayerDistance, completeness, layer_dista
 from unlearnjax.metrics.divergence import activation_distance, information_left, js_divergence, kl, wasserstein1, zrf
 from unlearnjax.metrics.drift import module_drift, switch_sensitivity
 from unlearnjax.metrics.entropy import membership_entropy, modified_entropy
+from unlearnjax.metrics.extraction import extraction_likelihoods
 from unlearnjax.metrics.gaps import aus, average_gap, tow, tow_mia
 from unlearnjax.metrics.influence import (
   LeaveOneOut,
@@ -63,11 +65,13 @@ from unlearnjax.metrics.variance import total_variance
 
 __all__ = [
   "AnswerScores",
+  "Candidate",
   "ForgetQuality",
   "Interval",
   "LayerDistance",
   "LeaveOneOut",
   "MeanInterval",
+  "TextFit",
   "TwoWay",
   "accuracy",
   "accuracy_matrix",
@@ -75,6 +79,8 @@ __all__ = [
   "anamnesis_index",
   "answer_probability",
   "answer_scores",
+  "approximate_gap",
+  "approximate_retraining",
   "aus",
   "average_accuracy",
   "average_anytime_accuracy",
@@ -91,6 +97,7 @@ __all__ = [
   "deletion_utility_auc",
   "exact_memorization",
   "extraction_likelihood",
+  "extraction_likelihoods",
   "extraction_strength",
   "forget_count",
   "forget_gap",
@@ -136,6 +143,7 @@ __all__ = [
   "squad_f1",
   "steps_to",
   "switch_sensitivity",
+  "text_fit",
   "total_variance",
   "tow",
   "tow_mia",

@@ -34,6 +34,7 @@ from unlearnjax.objectives.perturbed import perturbed
 from unlearnjax.objectives.preference import flat, idk_dpo, npo, simnpo
 from unlearnjax.objectives.prototype import class_gaussian, prototype, surrogate_distill
 from unlearnjax.objectives.recall import answered, labels_and_old_answers
+from unlearnjax.objectives.relabelled import false_nll, noisy_nll, with_adversarial_tokens, with_random_tokens
 from unlearnjax.objectives.retention import feature_distill, one_vs_all, retained
 from unlearnjax.objectives.row_weighted import row_weighted
 from unlearnjax.objectives.supervised import cross_entropy, random_label, random_labels, supervised, uncertain
@@ -59,6 +60,7 @@ __all__ = [
   "error_maximizing_noise",
   "eval_view",
   "extraction",
+  "false_nll",
   "feature_distill",
   "feature_vae",
   "fgsm",
@@ -74,6 +76,7 @@ __all__ = [
   "mean",
   "negated",
   "nll",
+  "noisy_nll",
   "npo",
   "one_vs_all",
   "penalty",
@@ -105,5 +108,7 @@ __all__ = [
   "undial",
   "uniform",
   "wga",
+  "with_adversarial_tokens",
+  "with_random_tokens",
   "with_reference",
 ]

@@ -63,21 +63,21 @@ def nll(fn: ModelFn, *, train: bool = True, answers: str = "") -> Objective:
   return token_loss(fn, lambda a: losses.token_nll(*a), train=train, answers=answers)
 
 
-def signed_nll(fn: ModelFn, *, factor: str = "factor", train: bool = True) -> Objective:
+def signed_nll(fn: ModelFn, *, factor: str | float = "factor", train: bool = True) -> Objective:
   """Mean over rows of factor_i times the row's mean nll: one shuffled stream of forget (-1) and retain (+) rows.
 
   Yao et al. 2024, arXiv:2402.15159. All factors 1 train, all -1 ascend.
 
   Args:
     fn: a causal model.
-    factor: column f[B].
+    factor: column f[B], or one number for all rows.
     train: runs the model for training.
   """
 
   def objective(params, batch, view):
     aligned, out = answer(fn, params, batch, view, train=train)
     rows = losses.reduce_seq_mean(losses.token_nll(*aligned), aligned.mask)
-    value, aux = mean(column(batch, factor) * rows, batch)
+    value, aux = mean((column(batch, factor) if isinstance(factor, str) else factor) * rows, batch)
     return value, with_state(aux, out, view, train)
 
   return objective
@@ -228,7 +228,7 @@ def logit_margin(fn: ModelFn, *, train: bool = True, compat: str | None = None) 
 def random_tokens(fn: ModelFn, *, train: bool = True) -> Objective:
   """-log p of tokens drawn uniformly from the vocabulary, anew at every step, in place of the answers.
 
-  Yao et al. 2024, arXiv:2402.15159, draw once; for that put the draws into columns and use `nll(fn, answers=...)`.
+  Yao et al. 2024, arXiv:2402.15159, draw once: `false_nll` on `with_random_tokens`.
   """
 
   def objective(params, batch, view):

@@ -18,7 +18,10 @@ _FAMILIES = {
   "assistants": ("uld", "whp", "task_vector"),
   "constrained": ("pdu",),
   "corruption": ("eco",),
+  "knowledge": ("knowledge_unlearning",),
+  "localized": ("wagle", "memflex"),
   "preference": ("npo", "simnpo", "idk_dpo"),
+  "relabelling": ("random_tokens", "adversarial_tokens"),
   "replacement": ("idk", "llmu", "flat"),
   "steering": ("rmu", "undial"),
 }

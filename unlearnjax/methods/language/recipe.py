@@ -13,6 +13,7 @@ from unlearnjax import combine as combiners
 from unlearnjax import objectives, updates
 from unlearnjax.core import (
   Combiner,
+  Examples,
   ForgetRequest,
   Method,
   Model,
@@ -29,6 +30,7 @@ from unlearnjax.core import (
   view_model,
   zip_roles,
 )
+from unlearnjax.core.tree import fold_name
 from unlearnjax.core.types import Array, Objective, Refs
 from unlearnjax.methods.parts import restart, teacher
 
@@ -64,6 +66,7 @@ def unlearner(
   combine: Combiner | None = None,
   reference: bool = False,
   cached: tuple[str, ...] = (),
+  labels: Callable[..., Examples] | None = None,
   refs: Callable[[Model, Array], Refs] | None = None,
 ) -> Method:
   """min gamma L_forget + alpha L_retain over pairs of batches; an epoch is a pass over the forget set.
@@ -80,6 +83,8 @@ def unlearner(
     combine: in the place of the two weights.
     reference: the objectives read `refs["reference"]`, the model at the start of the request.
     cached: answers ("" for the plain ones) whose likelihood under that model is computed once, as a column.
+    labels: `(model, source, run, key=) -> source` with the column `labels`, such as
+      `objectives.with_adversarial_tokens`; the model is that at the start of the request, the column is made once.
     refs: `(model, key) -> refs` of the method's own.
   """
   check.positive("epochs", epochs)
@@ -100,7 +105,11 @@ def unlearner(
       return {**own(model, key), **frozen(model)}
 
     def honour(state, old, request: ForgetRequest, run: Run):
-      sources: dict[str, Any] = {"forget": with_likelihoods(view_model(fn, state, old), request.forget, run, cached)}
+      before = view_model(fn, state, old)
+      sources: dict[str, Any] = {"forget": with_likelihoods(before, request.forget, run, cached)}
+      if labels is not None:
+        made = lambda: labels(before, request.forget, run, key=fold_name(state.rng, "labels")).column("labels")
+        sources["forget"] = as_examples(sources["forget"]).replace(labels=run.once("labels", made))
       if retain is not None:
         sources["retain"] = need_retain(name, request)
       now = {**old, **frozen(state)}
