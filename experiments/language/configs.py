@@ -105,7 +105,8 @@ METHODS: Mapping[str, dict[str, Any]] = {
   "wagle_magnitude": {"density": 0.5, "attribution": "magnitude"},
   "wagle_random": {"density": 0.5, "attribution": "random"},
   "memflex": {"magnitude": 1e-5},
-  "knowledge_unlearning": {"n": 3, "unseen": "validation"},
+  "knowledge_unlearning": {"n": 3, "unseen": "validation", "batch_size": 64},
+  "knowledge_sequential": {"n": 3, "unseen": "validation"},
   "random_tokens": {},
   "adversarial_tokens": {},
   "grad_diff_general": {},
@@ -142,8 +143,9 @@ def method_of(name: str, config: Config, words: int, end: int) -> uj.Method:
     return methods.language.eco(guards.BagOfWords(words, guards.prompt_until(end)), **given)
   if name.startswith("wagle"):
     return methods.language.wagle(methods.language.grad_diff, **given)._replace(name=name)
-  if name == "knowledge_unlearning":  # chunks, each in one batch and until it is forgotten
+  if name.startswith("knowledge"):  # each batch until it is forgotten
     given |= {"max_epochs": given.pop("epochs"), "sequential": True}
+    return methods.language.knowledge_unlearning(**given)._replace(name=name)
   if name.endswith("_general"):  # text of another kind is kept in the place of the retain set
     name = name.removesuffix("_general")
     return methods.keeping(getattr(methods.language, name)(**given), "general")

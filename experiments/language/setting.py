@@ -176,11 +176,9 @@ class Setting:
   def unseen(self) -> float | None:
     """Mean nll of a token that the original has on people whom it never saw: what retraining should be at."""
     holdout = self.sets["holdout"][: self.config.evaluated]
-    return (
-      float(np.log(metrics.text_fit(metrics.answer_scores(self.original[0], holdout)).perplexity))
-      if len(holdout)
-      else None
-    )
+    if not len(holdout):
+      return None
+    return float(np.log(metrics.text_fit(metrics.answer_scores(self.original[0], holdout)).perplexity))
 
   @functools.cached_property
   def gold(self) -> dict[str, Any]:
