@@ -33,7 +33,7 @@ def test_names_of_the_language_group_and_the_one_that_is_shared():
   for name in methods.language.MODULES:
     factory = getattr(methods.language, name)
     assert factory.__name__ == name and (name in methods.names())
-  with pytest.raises(AttributeError, match="has no attribute 'nope'; the methods are ceu, "):
+  with pytest.raises(AttributeError, match="has no attribute 'nope'; the methods are adversarial_tokens, ceu, "):
     methods.language.nope  # noqa: B018
 
 
