@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 from toy_lm import bigram, bigram_params
 
 from experiments.language import curves
-from unlearnjax import metrics, models
+from unlearnjax import models
 from unlearnjax.core import History, Model
 from unlearnjax.data import answers, authors
 
@@ -21,17 +23,34 @@ def sets():
   return {name: table[rows] for name, rows in ends.items()}
 
 
+def mean_nll(params, source, wording=""):
+  """Of every answer, written out."""
+  prefix = f"{wording}_" if wording else ""
+  tokens, mask = source.column(f"{prefix}tokens"), source.column(f"{prefix}mask")[:, 1:]
+  logits = np.asarray(params["embed"] @ params["head"], np.float64)
+  logp = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  return -(logp[tokens[:, :-1], tokens[:, 1:]] * mask).sum(1) / mask.sum(1)
+
+
 def test_a_point_is_what_the_metrics_say_set_by_set(sets):
   meter = curves.Meter(sets, retained=6)
   model = Model(bigram_params(vocabulary=2048), fn=bigram)
   found = meter.scores(model)
-  said = lambda name, wording: metrics.answer_scores(model, sets[name], answers=wording).mean_nll
-  wrong = np.stack([said("forget", f"wrong{j}") for j in range(3)], -1)
-  np.testing.assert_allclose(found["truth_ratios"], metrics.truth_ratio(said("forget", "paraphrase"), wrong), rtol=1e-4)
-  assert found["prob_forget"] == pytest.approx(100 * np.exp(-said("forget", "")).mean(), rel=1e-4)
-  assert len(meter.table) == 5 * (4 + 6) + 4 * (5 + 5) and 0 < found["utility"] < 100
+  nll = functools.partial(mean_nll, model.params)
+  wrong = {name: np.stack([nll(source, f"wrong{j}") for j in range(3)], -1) for name, source in sets.items()}
+  right = nll(sets["forget"], "paraphrase")
+  np.testing.assert_allclose(found["truth_ratios"], np.exp(right - wrong["forget"].mean(-1)), rtol=1e-3)
+  assert found["prob_forget"] == pytest.approx(100 * np.exp(-nll(sets["forget"])).mean(), rel=1e-3)
+  retain = sets["retain"][:6]
+  better = lambda right, wrong: np.maximum(0, 1 - np.exp(right[:, None] - wrong).mean(-1)).mean()
+  values = [np.exp(-nll(retain)).mean(), better(nll(retain, "paraphrase"), wrong["retain"][:6])]
+  for name in ("real_authors", "world_facts"):
+    own = nll(sets[name])
+    values += [(1 / (1 + np.exp(own[:, None] - wrong[name]).sum(-1))).mean(), better(own, wrong[name])]
+  assert found["utility"] == pytest.approx(100 * 6 / sum(1 / np.array(values)), rel=1e-3)
   point = meter.point(model, found)
   assert point["log10_p"] == 0 and point["ks"] == 0 and set(point) == set(curves.MEASURED)
+  assert len(meter.table) == 5 * (4 + 6) + 4 * (5 + 5)
 
 
 def history(steps, at, **values):

@@ -183,5 +183,7 @@ ROWS = (
     "losses curvature metrics attacks",
     source="second-hand",
     arxiv="2409.02228",
+    factories="metrics.forget_gap metrics.forget_ratio metrics.two_way",
+    experiment="experiments.language.skills",
   ),
 )
