@@ -4,9 +4,9 @@ The default, embedded data, class-incremental, a few minutes on two CPU cores:
 
   python -m experiments.continual.run --out=runs/continual
 
-`joint` must come first in ACC and `fine_tune` among the last; replay (er, der_pp, gem, icarl, gdumb) must lie far above
-what keeps no examples (ewc, si, mas, lwf, ogd), which a single head over all classes defeats. With `--scenario=task`
-all lie close together.
+`joint` must come among the first in ACC and `fine_tune` among the last; replay (er, der_pp, gem, icarl, gdumb, fpf)
+must lie far above what keeps no examples (ewc, si, mas, lwf, plwf, ogd), which a single head over all classes defeats;
+if2net keeps none either, but answers from features that are frozen. With `--scenario=task` all lie close together.
 """
 
 from __future__ import annotations
@@ -97,10 +97,10 @@ METHODS: Mapping[str, Hyper] = {
   "stable_sgd": {"rate": 0.1, "decay": 0.9},
   "tag": {"learning_rate": 2.5e-4},
   "hypernetwork": {"adam": 1e-3, "beta": 0.01, "epochs": 10, "batch_size": 32},
-  "fpf": {"rate": 0.1, "capacity": 200},
-  "plwf": {"rate": 0.1},
-  "cuber": {"rate": 0.1},
-  "if2net": {},
+  "fpf": {"rate": 0.1, "capacity": 200, "steps": 300},
+  "plwf": {"rate": 0.1, "strength": 10.0},
+  "cuber": {"rate": 0.03},
+  "if2net": {"alpha": 0.01},
   "mcl": {"rate": 0.1},
   "spectral_regularization": {"rate": 0.1},
 }

@@ -150,7 +150,10 @@ def _kept(done) -> bytes:
   y = np.array([done[name]["acc"] for name in names])
   for axis, (column, label) in zip(axes, (("kept_kb", "kept, kB"), ("gradient_evaluations", "backward passes"))):
     x = np.array([done[name][column] for name in names], float)
-    axis.set_xscale("symlog" if column == "kept_kb" else "log")
+    if x.min() > 0:
+      axis.set_xscale("log")
+    else:  # a method that keeps nothing, or that needs no gradient
+      axis.set_xscale("symlog", linthresh=1.0 if column == "kept_kb" else max(x[x > 0].min(initial=x.max()) / 2, 1.0))
     axis.scatter(x, y, s=30, color=BLUE, edgecolors="white", zorder=3)
     axis.margins(x=0.16, y=0.1)
     axis.set_xlabel(label)

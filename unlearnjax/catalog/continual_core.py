@@ -105,6 +105,9 @@ ROWS = (
     "De Lange",
     2023,
     "memory data metrics",
+    arxiv="2205.13452",
+    factories="metrics.min_acc metrics.wc_acc metrics.wf metrics.wp metrics.average_anytime_accuracy core.watch",
+    experiment="experiments.continual.run",
   ),
   _paper(
     123,
