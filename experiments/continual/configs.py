@@ -98,7 +98,7 @@ METHODS: Mapping[str, Hyper] = {
   "tag": {"learning_rate": 2.5e-4},
   "hypernetwork": {"adam": 1e-3, "beta": 0.01, "epochs": 10, "batch_size": 32},
   "fpf": {"rate": 0.1, "capacity": 200, "steps": 300},
-  "plwf": {"rate": 0.1, "strength": 10.0},
+  "plwf": {"rate": 0.1},
   "cuber": {"rate": 0.03},
   "if2net": {"alpha": 0.01},
   "mcl": {"rate": 0.1},

@@ -36,6 +36,32 @@ def test_with_one_earlier_task_it_is_lwf():
     list(learn(methods.plwf(tasks=1, **SMALL), FN.init(KEY), tasks(), key=KEY))
 
 
+@pytest.mark.slow
+def test_with_a_head_a_task_it_is_lwf_too():
+  fn = uj.models.multi_head(ToyFn(classes=4), ((0,), (1, 2), (3,)))
+  y = DATA.column("y")
+  place = np.array([0, 1, 1, 2], np.int32)[y]
+  table = DATA.replace(task=place)
+  stream = [Task(str(t), t, table.where(place == t), None, ((0,), (1, 2), (3,))[t]) for t in range(3)]
+  ours = methods.plwf(project=False, heads=3, tasks=3, **SMALL)
+  theirs = methods.lwf(heads=3, **SMALL)
+  first, second = ([*learn(m, fn.init(KEY), stream[:2], key=KEY)][-1] for m in (ours, theirs))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), first.state.params, second.state.params)
+
+
+def test_every_old_head_is_held_by_the_teachers_that_know_it():
+  wide = uj.models.multi_head(lambda p, inputs, **_: Outputs(inputs["x"] * p["w"]), ((0, 1), (2, 3)))
+  batch = role(np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32), y=np.zeros(5, np.int32))
+  batch["inputs"]["task"] = jnp.ones(5, jnp.int32)
+  refs = {"teachers": {"params": {"w": jnp.ones((2, 4))}}, "known": jnp.ones((2, 4), bool), "task": jnp.asarray(2)}
+  slope = lambda **s: jax.grad(
+    lambda w: many_teachers(wide, 2.0, 2, **s)({"w": w}, batch, view(refs=refs))[0]
+  )(jnp.array([2.0, 1.0, 2.0, 1.0]))  # fmt: skip
+  assert (np.abs(slope()) > 1e-4).all() and (np.abs(slope(newest=True)) > 1e-4).all()
+  np.testing.assert_allclose(slope()[:2], 2 * slope(newest=True)[:2], rtol=1e-4)  # two teachers know the first head
+  np.testing.assert_allclose(slope()[2:], slope(newest=True)[2:], rtol=1e-4)
+
+
 def test_equal_teachers_are_one_and_places_without_a_teacher_do_not_count():
   fn = lambda params, inputs, **_: Outputs(inputs["x"] * params["w"])
   batch = role(np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32), y=np.zeros(5, np.int32))

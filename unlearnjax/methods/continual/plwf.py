@@ -19,6 +19,7 @@ def plwf(
   temperature: float = 2.0,
   classes: str = "all",
   project: bool = True,
+  heads: int | None = None,
   tasks: int = 10,
   tx: optax.GradientTransformation | None = None,
   epochs: int = 1,
@@ -37,6 +38,8 @@ def plwf(
     temperature: T > 0.
     classes: "all" that a teacher has seen, or "new", those of its own last task.
     project: False takes the plain sum; with one earlier task that is `lwf`.
+    heads: the number of tasks, for a model with one head a task (`stream.head(fn)`): each teacher is asked about the
+      heads that it knows ("new": its last one), a forward pass each. None for one head over all classes.
     tasks: room for so many.
     tx: plain SGD, 0.1 by default: momentum would mix both gradients after the projection.
     epochs: passes over each task.
@@ -54,12 +57,14 @@ def plwf(
   check.positive("temperature", temperature)
   check.one_of("classes", classes, ("all", "new"))
   check.positive("tasks", tasks)
+  if heads is not None:
+    check.positive("heads", heads)
   tx = optax.sgd(0.1) if tx is None else tx
 
   def bind(fn: ModelFn) -> Verbs:
     roles = {
       "current": objectives.cross_entropy(open_head(fn)),
-      "past": objectives.scaled(many_teachers(fn, temperature), strength),
+      "past": objectives.scaled(many_teachers(fn, temperature, heads, newest=classes == "new"), strength),
     }
     step = descend(roles, tx, combine=without_conflict() if project else None, state_from="current")
 
@@ -85,8 +90,26 @@ def plwf(
   return Method("plwf", bind)
 
 
-def many_teachers(fn: ModelFn, temperature: float):
-  """The mean over earlier tasks of the cross entropy to what the model after each said about classes it knew."""
+def many_teachers(fn: ModelFn, temperature: float, heads: int | None = None, newest: bool = False):
+  """The mean over earlier tasks of the cross entropy to what the model after each said about classes it knew.
+
+  With heads a sum over those of earlier tasks, of each the teachers that know it, or (`newest`) that ended with it.
+  """
+
+  def about(params, batch, view, there):
+    logits = objectives.forward(fn, params, batch, view, train=True).logits
+    ask = lambda one: objectives.frozen(fn, batch, view._replace(refs={**view.refs, "teacher": one}), "teacher").logits
+    answers = jax.vmap(ask)(view.refs["teachers"])
+    each = jax.vmap(lambda z: losses.distill_cross_entropy(logits, z, temperature))(answers)
+    return jnp.where(there[:, None], each, 0.0).sum(0)
+
+  def by_head(params, batch, view):
+    count, index = view.refs["task"], jnp.arange(len(view.refs["known"]))
+    total = jnp.zeros(batch["valid"].shape)
+    for t in range(heads):
+      asked = {**batch, "inputs": {**batch["inputs"], "task": jnp.full(batch["valid"].shape, t, jnp.int32)}}
+      total += about(params, asked, view, (index < count) & ((index == t) if newest else (index >= t)))
+    return objectives.mean(total / jnp.maximum(count, 1), batch)
 
   def objective(params, batch, view):
     logits = objectives.forward(fn, params, batch, view, train=True).logits
@@ -99,7 +122,7 @@ def many_teachers(fn: ModelFn, temperature: float):
     there = (jnp.arange(len(known)) < count)[:, None]
     return objectives.mean(jnp.where(there, each, 0.0).sum(0) / jnp.maximum(count, 1), batch)
 
-  return objective
+  return objective if heads is None else by_head
 
 
 def without_conflict(current: str = "current", past: str = "past") -> Combiner:
