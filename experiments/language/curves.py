@@ -111,7 +111,9 @@ class Recorder:
           found[name] += history[f"look/{name}"][at].astype(float).round(4).tolist()
       past += max((len(values) for values in history.values()), default=0)
     if any(abs(found[name][-1] - last[name]) > 1e-3 * max(1, abs(last[name])) for name in MEASURED):
-      found["step"].append(past + 1)  # what is done after the last fit
+      found["step"].append(
+        past if past > found["step"][-1] else past + 1
+      )  # a fit that stopped early, or what follows it
       for name in MEASURED:
         found[name].append(last[name])
     return found

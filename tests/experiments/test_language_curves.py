@@ -70,6 +70,8 @@ def test_points_of_two_fits_follow_each_other():
   assert curve["step"] == [0, 3, 5, 7, 9] and curve["utility"] == [9, 0, 1, 7, 8]
   later = recorder.curve(first, {**last, "utility": 5.0})  # something was done after the last fit
   assert later["step"][-1] == 10 and later["utility"][-1] == 5
+  recorder.keep("stopped", history(3, [0]))
+  assert recorder.curve(first, last)["step"][-2:] == [10, 12]  # it went on for two steps after its last look
 
 
 def test_the_area_ends_where_retraining_is():
