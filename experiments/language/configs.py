@@ -19,6 +19,16 @@ from unlearnjax import guards, methods, models, objectives, reparam, updates
 from unlearnjax.report import Column, Spec
 
 
+def recipe_of(config: Any) -> uj.Recipe:
+  """AdamW, clipped, along a cosine; `config` has `learning_rate`, `epochs` and `batch_size`."""
+  tx = optax.chain(
+    optax.clip_by_global_norm(1.0),
+    optax.adamw(config.learning_rate, weight_decay=0.01),
+    updates.by_progress(updates.cosine()),
+  )
+  return uj.Recipe(tx, config.epochs, config.batch_size, objectives.nll)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
   """Everything that decides the numbers.
@@ -56,12 +66,7 @@ class Config:
   @functools.cached_property
   def recipe(self) -> uj.Recipe:
     """How the original and the oracle are trained."""
-    tx = optax.chain(
-      optax.clip_by_global_norm(1.0),
-      optax.adamw(self.learning_rate, weight_decay=0.01),
-      updates.by_progress(updates.cosine()),
-    )
-    return uj.Recipe(tx, self.epochs, self.batch_size, objectives.nll)
+    return recipe_of(self)
 
   def describe(self) -> dict[str, Any]:
     """A JSON value that is equal exactly for equal configurations."""

@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import optax
 
 import unlearnjax as uj
-from unlearnjax import objectives, updates
+from experiments.language.configs import recipe_of
 from unlearnjax.report import Column, Spec
 
 SYMBOLS, LENGTH = 16, 6
@@ -55,12 +54,7 @@ class Config:
   @functools.cached_property
   def recipe(self) -> uj.Recipe:
     """How the skills are learned."""
-    tx = optax.chain(
-      optax.clip_by_global_norm(1.0),
-      optax.adamw(self.learning_rate, weight_decay=0.01),
-      updates.by_progress(updates.cosine()),
-    )
-    return uj.Recipe(tx, self.epochs, self.batch_size, objectives.nll)
+    return recipe_of(self)
 
   def describe(self) -> dict[str, Any]:
     """A JSON value that is equal exactly for equal configurations."""
