@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from toy import TOY, toy_data
+from toy_lm import bigram_model, sentences
 
 import unlearnjax as uj
 from unlearnjax import metrics, objectives
@@ -62,6 +63,16 @@ def test_one_small_step_is_the_product_of_gradients():
   np.testing.assert_allclose(inverse * sizes / 1e-3, dots, rtol=0.03)
   cosine = metrics.gradient_influence(model, parts, tests, objective=SQUARE, kind="cosine")
   assert np.abs(cosine).max() <= 1 + 1e-6 and cosine[1, 1] == pytest.approx(1)
+
+
+def test_answers_of_a_language_model_count_by_their_tokens():
+  table = sentences(24)
+  parts, tests = {"a": table[:10], "b": table[10:16]}, {"t": table[16:]}
+  given = {"objective": objectives.nll}
+  dots = metrics.gradient_influence(bigram_model(), parts, tests, **given)
+  moved = metrics.untrac_inv(bigram_model(), parts, tests, tx=SGD, steps=1, key=KEY, **given)
+  tokens = tests["t"].column("mask").sum()
+  np.testing.assert_allclose(moved * tokens / 1e-3, dots, rtol=0.05, atol=0.05 * np.abs(dots).max())
 
 
 def test_a_quadratic_in_closed_form():
