@@ -96,10 +96,21 @@ def test_bad_input_is_one_line(capsys, finished, flags, message):
 
 
 def test_every_row_of_the_default_has_a_method():
-  for scenario in ("class", "task"):
+  for scenario in ("class", "task", "overlap", "group"):
     for name, hyper in configs.METHODS.items():
       method = setting.method_of(name, hyper, configs.Config(scenario=scenario))
       assert method.name == setting.FACTORY.get(name, name)
+
+
+@pytest.mark.slow
+def test_tasks_that_share_classes(tmp_path):
+  arguments = ("--scenario=overlap", "--tasks=4", "--methods=gpm,cuber,plwf,if2net", *TINY)
+  assert jobs.main(run, f"--out={tmp_path / 'out'}", *arguments) == 0
+  rows = {row["method"]: row for row in json.loads((tmp_path / "out" / "results.json").read_text())["rows"]}
+  assert set(rows) == {"gpm", "cuber", "plwf", "if2net"} and not any("error" in row for row in rows.values())
+  for row in rows.values():
+    assert np.array(row["matrix"]).shape == (4, 4) and row["acc"] > 40 and "fwt" in row  # chance is 25
+  assert "min_acc" not in rows["if2net"] and rows["if2net"]["gradient_evaluations"] == 0
 
 
 @pytest.mark.slow
