@@ -3,6 +3,7 @@
 xm_local, which needs the extra `launch`; then printed: gcloud commands, a Kubernetes JobSet, a custom job of Vertex AI:
 
   python -m launch.xm --job=experiments.classify.run -- --out=runs/xm
+  python -m launch.xm --job=... --root=runs/lr --grid=learning_rate=0.05,0.1 --parallel=2 -- --methods=salun
   python -m launch.xm --job=... --on=queued --tpu=v5e-16 --print_only -- --out=gs://...
   python -m launch.xm --job=... --on=gke --tpu=v6e-16 --image=IMAGE --print_only -- ...
   python -m launch.xm --job=... --on=vertex --tpu=v5e-8 --image=IMAGE --print_only -- ...
@@ -13,26 +14,29 @@ anywhere: what starts machines, which cost money, is printed for you to read and
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pathlib
 import shlex
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from absl import app, flags
 
-from launch import job
+from launch import job, sweep
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(job)
+flags.adopt_module_key_flags(sweep)
 flags.DEFINE_enum("on", "local", ["local", "queued", "gke", "vertex"], "Where to run.")
 flags.DEFINE_string("tpu", "v5e-8", "Kind and number of chips: v5e-8, v5p-8, v6e-16, ...")
 flags.DEFINE_string("name", "unlearnjax", "Of the experiment.")
 flags.DEFINE_string("zone", "us-central2-b", "Cloud zone or region.")
 flags.DEFINE_string("project", "PROJECT", "Cloud project.")
 flags.DEFINE_string("image", "IMAGE", "Container with unlearnjax, for gke and vertex.")
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 class Tpu(NamedTuple):
@@ -145,22 +149,57 @@ workerPoolSpecs:
     command: {command!r}"""
 
 
-def locally(name: str, arguments: Sequence[str]) -> None:
-  """Runs the job as an XManager experiment on this host, without containers."""
+async def experiment(found: Mapping[str, Sequence[str]], title: str, parallel: int) -> list[str]:
+  """Runs commands as work units of one XManager experiment on this host, without containers.
+
+  Args:
+    found: the command of every work unit, by its name.
+    title: of the experiment.
+    parallel: work units at a time.
+
+  Returns:
+    Names of those that failed; the others were not disturbed.
+
+  Raises:
+    ValueError: XManager is not installed.
+  """
   try:
     from xmanager import xm, xm_local
   except ImportError:
-    raise ValueError("launch.xm runs jobs by XManager: pip install 'unlearnjax[launch]', or use launch.local") from None
-  root = pathlib.Path(__file__).resolve().parents[1]
-  with tempfile.TemporaryDirectory() as place:
-    script = pathlib.Path(place) / "job.sh"
-    command = shlex.join([sys.executable, "-m", name, *arguments])
-    script.write_text(f"#!/bin/sh\ncd {shlex.quote(os.getcwd())}\nPYTHONPATH={shlex.quote(str(root))} exec {command}\n")
-    script.chmod(0o755)
-    with xm_local.create_experiment(experiment_title=FLAGS.name) as experiment:
-      spec = xm.binary(path=str(script), executor_spec=xm_local.Local.Spec())
-      (executable,) = experiment.package([spec])
-      experiment.add(xm.Job(executable=executable, executor=xm_local.Local()))
+    raise ValueError("launch.xm runs jobs by XManager: pip install 'unlearnjax[launch]', or use launch.sweep") from None
+  path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+  failed, free = [], asyncio.Semaphore(parallel)
+
+  try:
+    async with xm_local.create_experiment(experiment_title=title) as started:
+      spec = xm.binary(path=sys.executable, executor_spec=xm_local.Local.Spec())
+      (python,) = started.package([spec])
+
+      async def work(name: str, arguments: Sequence[str]) -> None:
+        async with free:
+          job_ = xm.Job(python, xm_local.Local(), args=list(arguments), env_vars={"PYTHONPATH": path})
+          unit = await started.add(job_)
+          try:
+            await unit.wait_until_complete()
+          except xm.ExperimentUnitError:
+            failed.append(name)
+        print(f"{name}  {'failed, see its lines above' if name in failed else 'done'}", flush=True)
+
+      await asyncio.gather(*(work(name, command[1:]) for name, command in found.items()))
+  except RuntimeError:  # XManager raises once more for what failed
+    if not failed:
+      raise
+  return failed
+
+
+def locally(name: str, arguments: Sequence[str]) -> None:
+  """The job, or every combination of --grid; the exit code is 1 where one failed."""
+  single = {FLAGS.name: [sys.executable, "-m", name, *arguments]}
+  found = sweep.commands(name, FLAGS.root, FLAGS.grid, arguments) if FLAGS.grid else single
+  if FLAGS.print_only:
+    print("\n".join(shlex.join(command) for command in found.values()))
+    return
+  sys.exit(1 if asyncio.run(experiment(found, FLAGS.name, FLAGS.parallel)) else 0)
 
 
 def main(argv: list[str]) -> None:
@@ -170,16 +209,15 @@ def main(argv: list[str]) -> None:
     if len(mine) > 1:
       raise ValueError(f"unexpected argument {mine[1]!r}; the job's flags come after --")
     name = job.checked(FLAGS.job)
-    if FLAGS.on == "local" and not FLAGS.print_only:
-      return locally(name, theirs)
     if FLAGS.on == "local":
-      print(shlex.join([sys.executable, "-m", name, *theirs]))
-    elif not FLAGS.print_only:
+      return locally(name, theirs)
+    if FLAGS.grid:
+      raise ValueError("--grid is for --on=local; print a pod's command once for each value of its flags")
+    if not FLAGS.print_only:
       raise ValueError(
         f"--on={FLAGS.on} starts machines that cost money: add --print_only, read it, and run it yourself"
       )
-    else:
-      print({"queued": queued, "gke": gke, "vertex": vertex}[FLAGS.on](name, theirs, tpu(FLAGS.tpu)))
+    print({"queued": queued, "gke": gke, "vertex": vertex}[FLAGS.on](name, theirs, tpu(FLAGS.tpu)))
   except ValueError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)

@@ -16,11 +16,15 @@ flags.DEFINE_string("forget", None, "What to forget: class:3, class:1,2, random:
 flags.DEFINE_string("model", None, "Architecture: mlp, convnet, resnet8, resnet18, vit, ...")
 flags.DEFINE_string("methods", None, "'all', or names separated by commas.")
 flags.DEFINE_integer("epochs", None, "Epochs of the original and of the oracle.", lower_bound=1)
+flags.DEFINE_float("learning_rate", None, "Learning rate of the original and of the oracle.", lower_bound=0)
 flags.DEFINE_integer("train_size", None, "Class-balanced subset of the training data; 0 takes all.", lower_bound=0)
 flags.DEFINE_integer("test_size", None, "Class-balanced subset of the test data; 0 takes all.", lower_bound=0)
 flags.DEFINE_integer("checkpoint_every", None, "Steps between checkpoints; by default one a minute.", lower_bound=1)
 flags.DEFINE_bool("progress", None, "Progress bars; by default where standard error is a terminal.")
 flags.DEFINE_integer("devices", 1, "Devices that batches are split over; 0 takes all.", lower_bound=0)
+
+
+_OF_CONFIG = ("dataset", "forget", "model", "epochs", "learning_rate", "train_size", "test_size")
 
 
 def guarded(job: Callable[[], None]) -> Callable[[list[str]], None]:
@@ -63,7 +67,7 @@ def chosen_config(**defaults):
   if FLAGS.dataset and FLAGS.dataset not in NAMES:
     raise ValueError(f"unknown data set {FLAGS.dataset!r}; there are {', '.join(configs.CONFIGS)}")
   base = configs.CONFIGS.get(name) or dataclasses.replace(configs.Config(), dataset=name)
-  given = {k: FLAGS[k].value for k in ("dataset", "forget", "model", "epochs", "train_size", "test_size")}
+  given = {k: FLAGS[k].value for k in _OF_CONFIG}
   given = {k: v or None for k, v in given.items() if v is not None}
   return dataclasses.replace(base, **{**defaults, **given})
 

@@ -153,6 +153,31 @@ def test_machines_are_not_started(capsys):
       xm.tpu(name)
 
 
+def test_a_sweep_by_xmanager_lists_its_jobs(capsys):
+  out = printed(
+    xm, capsys, "--job=experiments.classify.run", "--root=r", "--grid=learning_rate=0.1,0.2", "--print_only"
+  )
+  assert [line.split()[3:] for line in out.splitlines()] == [
+    [f"--out=r/learning_rate={rate}", f"--learning_rate={rate}"] for rate in (0.1, 0.2)
+  ]
+  with pytest.raises(SystemExit):
+    printed(xm, capsys, "--job=experiments.classify.run", "--grid=epochs=1,2", "--on=gke", "--print_only")
+  assert "--grid is for --on=local" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_xmanager_runs_two_learning_rates_and_fails_with_the_one_that_fails(tmp_path):
+  pytest.importorskip("xmanager", reason="XManager, of the extra launch, is not installed")
+  common = ("--", "--methods=fine_tune", "--epochs=1")
+  grid = f"--root={tmp_path}", "--grid=learning_rate=0.1,-1"
+  process = started("launch.xm", "--job=experiments.classify.run", *grid, *common)
+  out, err = process.communicate(timeout=300)
+  assert process.returncode == 1 and "Traceback" not in err, err
+  assert "learning_rate=0.1  done" in out and "learning_rate=-1  failed" in out
+  assert json.loads((tmp_path / "learning_rate=0.1" / "results.json").read_text())["rows"]
+  assert not (tmp_path / "learning_rate=-1" / "results.json").exists()
+
+
 @pytest.mark.slow
 def test_a_job_that_gets_a_sigterm_saves_and_goes_on_on_another_mesh(tmp_path):
   rest = ("--", f"--out={tmp_path}", "--methods=fine_tune", "--epochs=400")
