@@ -38,6 +38,7 @@ def rescale(tasks: int, kernels: tuple[str, ...], *, most: int = 2, ref: str = "
     f[most, d, d]}}.
 
   Example:
+    >>> import jax
     >>> net = rescale(2, ("w",))
     >>> phi, refs = net.init(jax.random.key(0), {"w": jnp.ones((3, 2))})
     >>> phi["scale"]["w"].shape, net.generate(phi, 0, refs)["w"].tolist() == phi["net"]["w"].tolist()
