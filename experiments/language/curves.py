@@ -77,14 +77,14 @@ class Recorder:
     meter: scores models.
     target: its scores of the retrained model.
     verbs: of the method, bound.
-    start: what its `init` returned.
+    refs: what its `init` made: a fit of a part of the method may know less.
     original: the model before; a task vector is taken from it.
     scale: of the task vector that a fit trains; None for methods that serve what they train.
   """
 
-  def __init__(self, meter: Meter, target, verbs: uj.core.Verbs, start, original: uj.Model, scale: float | None = None):
+  def __init__(self, meter: Meter, target, verbs: uj.core.Verbs, refs, original: uj.Model, scale: float | None = None):
     self.meter, self.target, self.verbs, self.original, self.scale = meter, target, verbs, original, scale
-    self.refs = start[1]
+    self.refs = dict(refs)
     self.histories: dict[str, Mapping[str, np.ndarray]] = {}
 
   def look(self, label: str, state: uj.UnlearnState, refs: uj.core.Refs) -> dict[str, float]:

@@ -123,12 +123,12 @@ class Setting:
     method = method_of(name, self.config, self.tokenizer.vocab_size, self.tokenizer.encode("Who?")[-1])
     original, key = self.original[0], self.key(name)
     verbs = uj.core.bound(method, original.fn)
-    start = verbs.init(original, key)
+    refs = verbs.init(original, key)[1]  # of this key: those that `uj.forget` makes once more
     scale = 1.0 if name == "task_vector" else None
-    recorder = curves.Recorder(self.meter, self.target, verbs, start, original, scale)
+    recorder = curves.Recorder(self.meter, self.target, verbs, refs, original, scale)
     if self.config.curve_points:
       run.looks, run.on_look, run.on_history = self.config.curve_points, recorder.look, recorder.keep
-    result = uj.forget(method, original, self.request, key=key, run=run, start=start)
+    result = uj.forget(method, original, self.request, key=key, run=run)
     return result.model, result.cost, _size(result.state.params), recorder
 
   def row(self, name: str) -> dict[str, float | None]:

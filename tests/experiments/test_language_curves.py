@@ -62,7 +62,7 @@ def history(steps, at, **values):
 
 
 def test_points_of_two_fits_follow_each_other():
-  recorder = curves.Recorder(None, None, None, (None, {}), None)
+  recorder = curves.Recorder(None, None, None, {}, None)
   recorder.keep("gate", history(5, [2, 4]))
   recorder.keep("strength", history(4, [1, 3], utility=[7, 8]))
   first, last = dict.fromkeys(curves.MEASURED, 9.0), {**dict.fromkeys(curves.MEASURED, 1.0), "utility": 8.0}
