@@ -105,17 +105,17 @@ METHODS: Mapping[str, dict[str, Any]] = {
   "eco": {"rate": 0.1, "epochs": 40},
   "whp": {"epochs": 3},
   "task_vector": {"epochs": 3},
-  "wagle": {"density": 0.5},
-  "wagle_snip": {"density": 0.5, "attribution": "snip"},
-  "wagle_magnitude": {"density": 0.5, "attribution": "magnitude"},
-  "wagle_random": {"density": 0.5, "attribution": "random"},
-  "memflex": {"magnitude": 1e-5},
-  "knowledge_unlearning": {"n": 3, "unseen": "validation", "batch_size": 64},
-  "knowledge_sequential": {"n": 3, "unseen": "validation"},
-  "random_tokens": {},
-  "adversarial_tokens": {},
-  "grad_diff_general": {},
-  "kl_min_general": {},
+  "wagle": {"density": 0.5, "epochs": 8},
+  "wagle_snip": {"density": 0.5, "epochs": 8, "attribution": "snip"},
+  "wagle_magnitude": {"density": 0.5, "epochs": 8, "attribution": "magnitude"},
+  "wagle_random": {"density": 0.5, "epochs": 8, "attribution": "random"},
+  "memflex": {"rate": 2e-3, "cosine": 0.7},
+  "knowledge_unlearning": {"epochs": 20, "n": 3, "unseen": "validation", "batch_size": 64},
+  "knowledge_sequential": {"epochs": 20, "n": 3, "unseen": "validation"},
+  "random_tokens": {"rate": 1.5e-4},
+  "adversarial_tokens": {"rate": 5e-4},
+  "grad_diff_general": {"rate": 4e-4, "epochs": 6},
+  "kl_min_general": {"rate": 4e-4, "epochs": 6},
 }
 """AdamW without decay at a constant 1e-3, 12 passes over the forget set, unless a row says otherwise; everything else
 is the paper's. Chosen by hand on seed 100, which no table holds."""
@@ -147,7 +147,7 @@ def method_of(name: str, config: Config, words: int, end: int) -> uj.Method:
     given["tx"] = optax.adam(METHODS[name]["rate"])  # of the gate
     return methods.language.eco(guards.BagOfWords(words, guards.prompt_until(end)), **given)
   if name.startswith("wagle"):
-    return methods.language.wagle(methods.language.grad_diff, **given)._replace(name=name)
+    return methods.language.wagle(methods.language.npo, **given)._replace(name=name)
   if name.startswith("knowledge"):  # each batch until it is forgotten
     given |= {"max_epochs": given.pop("epochs"), "sequential": True}
     return methods.language.knowledge_unlearning(**given)._replace(name=name)

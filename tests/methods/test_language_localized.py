@@ -86,7 +86,7 @@ def test_arguments_of_wagle_that_are_wrong():
     methods.wagle(attribution="wanda")
   with pytest.raises(ValueError, match="hessian must be > 0"):
     methods.wagle(hessian=0)
-  mute = lambda tx, epochs: Method("mute", lambda fn: Verbs(None, None))
+  mute = lambda **settings: Method("mute", lambda fn: Verbs(None, None))
   with pytest.raises(ValueError, match="wagle needs a method that forgets, and mute does not"):
     run(methods.wagle(mute, density=0.5))
 

@@ -31,6 +31,7 @@ def wagle(
   loss: Builder | None = None,
   tx: optax.GradientTransformation | None = None,
   epochs: int = 5,
+  batch_size: int = 32,
   **settings,
 ) -> Method:
   """Scores every weight by two gradients, and lets any method move only those that matter to what is forgotten.
@@ -41,7 +42,8 @@ def wagle(
 
   Args:
     method: factory of the method that forgets, such as `methods.npo`, `methods.idk` or, with a `loss`, one on
-      classifiers. It must take `tx` and `epochs`, and train the parameters that it is given.
+      classifiers. It must take `tx`, `epochs` and `batch_size`, and train the parameters that it
+      is given.
     density: rho, the fraction of weights that may move, in (0, 1]; 1 is the method itself.
     attribution: a rule of `curvature.weight_attribution`, or "random".
     hessian: gamma > 0 of the rule: what the Hessian of the retain loss is taken for.
@@ -49,6 +51,7 @@ def wagle(
       `functools.partial(objectives.cross_entropy, train=False)`.
     tx: optimizer of the method; AdamW 1e-5 with decay 0.1 and TOFU's schedule by default.
     epochs: of the method.
+    batch_size: of the method, and of the pass for each gradient.
     **settings: further arguments of the method.
 
   Raises:
@@ -65,7 +68,7 @@ def wagle(
     check.one_of("attribution", attribution, (*ATTRIBUTIONS, "random"))
   tx = adamw(epochs, decay=0.1) if tx is None else tx
   loss = functools.partial(objectives.nll, train=False) if loss is None else loss
-  make = lambda tx: method(tx=tx, epochs=epochs, **settings)
+  make = lambda tx: method(tx=tx, epochs=epochs, batch_size=batch_size, **settings)
   if density == 1:  # a mask that is true everywhere would still round differently
     return make(tx)._replace(name="wagle")
 
@@ -79,7 +82,7 @@ def wagle(
       found = {"forget": zeros, "retain": zeros}
       for role in READS.get(attribution, ("forget", "retain")):
         source = request.forget if role == "forget" else need_retain("wagle", request)
-        found[role] = fold(gradient, model, source, run, name=role)
+        found[role] = fold(gradient, model, source, run, name=role, batch_size=batch_size)
       scores = curvature.weight_attribution(model.params, **found, rule=attribution, gamma=hessian)
       return curvature.top_saliency(scores, density)
 
@@ -147,7 +150,7 @@ def memflex(
     def mask(model, request, run, key):
       sources = {"forget": request.forget, "retain": need_retain("memflex", request)}
       found = {
-        role: fold(gradient, model, source, run, name=role, rng=fold_name(key, "memflex"))
+        role: fold(gradient, model, source, run, name=role, rng=fold_name(key, "memflex"), batch_size=batch_size)
         for role, source in sources.items()
       }
       return curvature.tensor_region(**found, cosine=cosine, magnitude=magnitude, stacked=stacked)
