@@ -1,4 +1,4 @@
-"""WAGLE and MemFlex: what may move, and that nothing else does."""
+"""WAGLE and MemFlex: what may move, and that nothing else does; methods that keep other text."""
 
 from __future__ import annotations
 
@@ -91,6 +91,7 @@ def test_arguments_of_wagle_that_are_wrong():
     run(methods.wagle(mute, density=0.5))
 
 
+@pytest.mark.slow
 def test_memflex_moves_whole_tensors_and_no_others():
   result = run(methods.memflex(cosine=0.9, magnitude=1e-4, epochs=3, **DECAYED))
   mask = result.refs["memflex"]
@@ -111,3 +112,15 @@ def test_memflex_on_adapters_moves_one_factor_until_both_are_trained():
   assert inside == {"body": {"a": False, "b": True}, "head": {"a": False, "b": True}}
   on = run(method, start=(fresh.state, fresh.refs))  # from trained adapters
   assert all(bool(m.all()) for m in jax.tree.leaves(on.refs["memflex"]))
+
+
+@pytest.mark.slow
+def test_another_source_takes_the_place_of_the_retain_set():
+  _, request = told()
+  method = methods.kl_min(epochs=1, **DECAYED)
+  half = request.retain[::2]
+  want = run(method, request._replace(retain=half)).model.params
+  found = run(methods.keeping(method, "general"), request._replace(extra={"general": half})).model.params
+  jax.tree.map(np.testing.assert_array_equal, found, want)
+  with pytest.raises(ValueError, match=r"kl_min is to keep request.extra\['general'\]; the request has \[\]"):
+    run(methods.keeping(method, "general"))

@@ -64,9 +64,9 @@ ROWS = (
     "Knowledge Unlearning for Mitigating Privacy Risks in Language Models",
     "Jang",
     2023,
-    "losses data metrics",
+    "losses guards data metrics",
     arxiv="2210.01504",
-    factories="knowledge_unlearning",
+    factories="knowledge_unlearning guards.without_ngrams guards.mixed_with_chance",
     experiment="experiments.language.run",
   ),
   _paper(

@@ -15,6 +15,7 @@ Example:
 
 from unlearnjax.guards.assisted import Assisted, assisted, attach, subtracted
 from unlearnjax.guards.corrupt import Corrupted, corrupted
+from unlearnjax.guards.decoding import mixed_with_chance, without_ngrams
 from unlearnjax.guards.gate import BagOfWords, prompt_until, whole_prompt
 from unlearnjax.guards.text import filtered, mentions, prefixed
 
@@ -27,8 +28,10 @@ __all__ = [
   "corrupted",
   "filtered",
   "mentions",
+  "mixed_with_chance",
   "prefixed",
   "prompt_until",
   "subtracted",
   "whole_prompt",
+  "without_ngrams",
 ]
