@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import unlearnjax as uj
+from experiments.language.scores import wrong_answers
 from unlearnjax import edits, metrics, report
 from unlearnjax.report.plots import GREY, INK, ORANGE, PLOT_STYLE, VERMILLION, canvas, png_of
 
@@ -32,8 +33,7 @@ class Meter:
   def __init__(self, sets: Mapping[str, uj.Examples], retained: int):
     self.parts: list[tuple[str, str, int]] = []
     tokens, masks = [], []
-    columns = sets["forget"].columns
-    wrong = sorted(c.removesuffix("_tokens") for c in columns if c.startswith("wrong") and c.endswith("_tokens"))
+    wrong = wrong_answers(sets["forget"])
     for name in SETS:
       source = sets[name][:retained] if name == "retain" else sets[name]
       own = ("", "paraphrase", *wrong) if name in ("forget", "retain") else ("", *wrong)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,20 +15,24 @@ from unlearnjax import attacks, losses, metrics, models
 def scores(setting, model: uj.Model) -> dict[str, Any]:
   """Numbers in percent, and `truth_ratios` f[N] of the forget set and the membership `auc` (None without a holdout)."""
   sets = {name: source[: setting.config.evaluated] for name, source in setting.sets.items() if len(source)}
-  said = {name: metrics.answer_scores(model, source) for name, source in sets.items()}
-  forget, table = said["forget"], {}
+  said, table = _answers(model, sets), {}
+  wrong = {
+    name: np.stack([found[w].mean_nll for w in found if w.startswith("wrong")], -1) for name, found in said.items()
+  }
+  forget = said["forget"][""]
   for name in metrics.truth.SETS:
-    right, wrong = _likelihoods(model, sets[name], said[name], plain=name != "retain")
-    ratio = metrics.truth_ratio(right, wrong, definition="arithmetic")
+    plain, retain = said[name][""].mean_nll, name == "retain"
+    right = said[name]["paraphrase"].mean_nll if retain else plain
+    ratio = metrics.truth_ratio(right, wrong[name], definition="arithmetic")
     table[name] = {
-      "probability": _mean(metrics.answer_probability(said[name].mean_nll, wrong if name != "retain" else None)),
+      "probability": _mean(metrics.answer_probability(plain, None if retain else wrong[name])),
       "rouge": _mean(rouge(setting, model, sets[name], name)),
       "truth_ratio": _mean(metrics.truth_score(ratio, definition="true_better")),
     }
   inner = losses.drop_last(forget.mask)  # the end of an answer is always easy
   return {
-    "truth_ratios": np.asarray(metrics.truth_ratio(*_likelihoods(model, sets["forget"], forget))),
-    "auc": membership(forget, said["holdout"]) if "holdout" in said else None,
+    "truth_ratios": np.asarray(metrics.truth_ratio(said["forget"]["paraphrase"].mean_nll, wrong["forget"])),
+    "auc": membership(forget, said["holdout"][""]) if "holdout" in said else None,
     "utility": 100 * metrics.model_utility(table),
     "prob_forget": 100 * _mean(metrics.answer_probability(forget.mean_nll)),
     "prob_retain": 100 * table["retain"]["probability"],
@@ -37,12 +43,21 @@ def scores(setting, model: uj.Model) -> dict[str, Any]:
   }
 
 
-def _likelihoods(model: uj.Model, source: uj.Examples, said, *, plain: bool = False):
-  """(mean nll of a right answer f[N], of the wrong ones f[N, J]); the right one is a paraphrase, or plain as scored."""
-  wrong = sorted(c.removesuffix("_tokens") for c in source.columns if c.startswith("wrong") and c.endswith("_tokens"))
-  nll = lambda answers: metrics.answer_scores(model, source, answers=answers).mean_nll
-  right = said.mean_nll if plain else nll("paraphrase")
-  return right, np.stack([nll(name) for name in wrong], axis=-1)
+def _answers(model: uj.Model, sets: Mapping[str, uj.Examples]) -> dict[str, dict[str, metrics.AnswerScores]]:
+  """{set: {wording: scores}}; all sets pass through the model together, so that a wording is compiled once."""
+  whole = functools.reduce(lambda a, b: a + b, sets.values())
+  ends = np.cumsum([0, *map(len, sets.values())])
+  found: dict[str, dict[str, metrics.AnswerScores]] = {name: {} for name in sets}
+  for wording in ("", "paraphrase", *wrong_answers(whole)):
+    said = metrics.answer_scores(model, whole, answers=wording)
+    for name, low, high in zip(sets, ends, ends[1:]):
+      found[name][wording] = metrics.AnswerScores(*(part[low:high] for part in said))
+  return found
+
+
+def wrong_answers(source: uj.Examples) -> list[str]:
+  """Names of the wrong wordings of a table of `data.answers_table`."""
+  return sorted(c.removesuffix("_tokens") for c in source.columns if c.startswith("wrong") and c.endswith("_tokens"))
 
 
 def membership(forget, holdout) -> float:
