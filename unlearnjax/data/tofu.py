@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import pathlib
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from unlearnjax.core import check
 from unlearnjax.data.authors import QA
-from unlearnjax.data.readers import data_directory
+from unlearnjax.data.files import json_lines, text_files
 
 SPLITS = ("forget01", "forget05", "forget10")
 
@@ -31,7 +31,7 @@ class Tofu(NamedTuple):
   refusals: list[str]
 
 
-def load_tofu(split: str = "forget10", directory: str | pathlib.Path | None = None) -> Tofu:
+def load_tofu(split: str = "forget10", directory: str | os.PathLike | None = None) -> Tofu:
   """Reads TOFU from files.
 
   Paraphrases and wrong answers are given for the forget set and for 400 questions of the retain set; the other
@@ -46,20 +46,18 @@ def load_tofu(split: str = "forget10", directory: str | pathlib.Path | None = No
     ValueError: an unknown split.
   """
   check.one_of("split", split, SPLITS)
-  root = pathlib.Path(directory) if directory is not None else data_directory()
-  folder = None if root is None else root / "tofu"
-  if folder is None or not folder.exists():
-    raise FileNotFoundError(f"TOFU was looked for in {folder or 'UNLEARNJAX_DATA, which is not set'} and is not there")
+  names = ("splits.json", "full.jsonl.gz", f"{split}_perturbed.jsonl.gz", "retain_perturbed.jsonl.gz")
+  folder = text_files("TOFU", tuple(f"tofu/{name}" for name in (*names, "idontknow.txt.gz")), directory)[0].parent
   ranges = json.loads((folder / "splits.json").read_text())
   first, last = ranges[split]
-  full = _lines(folder / "full.jsonl.gz")
+  full = json_lines(folder / "full.jsonl.gz")
   perturbed: dict[int, Mapping[str, Any]] = {}
   for name in (split, "retain"):
-    perturbed |= {row["index"]: row for row in _lines(folder / f"{name}_perturbed.jsonl.gz")}
+    perturbed |= {row["index"]: row for row in json_lines(folder / f"{name}_perturbed.jsonl.gz")}
   rows = [_row(row, perturbed.get(row["index"]), row["author"]) for row in full]
   with gzip.open(folder / "idontknow.txt.gz", "rt", encoding="utf-8") as file:
     refusals = [line.strip() for line in file if line.strip()]
-  known = lambda name: [_row(row, row, i) for i, row in enumerate(_lines(folder / f"{name}_perturbed.jsonl.gz"))]
+  known = lambda name: [_row(row, row, i) for i, row in enumerate(json_lines(folder / f"{name}_perturbed.jsonl.gz"))]
   rest = rows[:first] + rows[last:]
   return Tofu(rows[first:last], rest, known("real_authors"), known("world_facts"), refusals)
 
@@ -68,8 +66,3 @@ def _row(row: Mapping[str, Any], perturbed: Mapping[str, Any] | None, subject: i
   perturbed = perturbed or {}
   wrong = tuple(perturbed.get("perturbed_answer", ()))
   return QA(row["question"], row["answer"], perturbed.get("paraphrased_answer", ""), wrong, subject)
-
-
-def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
-  with gzip.open(path, "rt", encoding="utf-8") as file:
-    return [json.loads(line) for line in file if line.strip()]
