@@ -16,7 +16,7 @@ EXTRAS = {
   "lm": ("rouge-score", "safetensors", "tokenizers"),
   "curvature": ("matfree",),
   "privacy": ("dp-accounting",),
-  "launch": ("xmanager",),
+  "launch": ("xmanager", "protobuf"),
   "docs": ("jupytext", "mkdocs", "mkdocs-material", "mkdocstrings-python"),
   "tpu-aot": ("jax",),
   "parity": ("torch", "transformers"),
