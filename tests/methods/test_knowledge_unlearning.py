@@ -11,8 +11,9 @@ import pytest
 from toy_asked import ASK, told
 
 from unlearnjax import methods, metrics, objectives
-from unlearnjax.core import Run, as_examples, forget
+from unlearnjax.core import History, Run, as_examples, forget
 from unlearnjax.core.chunk import run_chunk
+from unlearnjax.methods.language.knowledge import Thresholds, not_extractable
 
 KEY = jax.random.key(0)
 SETTINGS = dict(n=2, tx=optax.adam(6e-3), batch_size=21, prefixes=3)
@@ -33,7 +34,7 @@ def run(method, request=None, out=None):
 
 def test_it_stops_at_the_first_epoch_that_is_down_to_both_thresholds():
   model, request = told()
-  assert scores(model, request.forget) > (0.9, 0.9)
+  assert min(scores(model, request.forget)) > 0.9
   result, histories = run(methods.knowledge_unlearning(thresholds=(0.3, 0.5), **SETTINGS))
   history = histories["chunk0"]
   el, ma = history["forget/extraction"], history["forget/memorization"]
@@ -49,8 +50,9 @@ def test_at_least_so_many_epochs_and_a_warning_when_given_up(caplog):
   with caplog.at_level(logging.WARNING, logger="unlearnjax"):
     result, _ = run(method)
   assert result.cost["steps"] == 2 and "chunk0 is not forgotten after 2 epochs" in caplog.text
-  more, histories = run(methods.knowledge_unlearning(thresholds=(9.0, 9.0), min_epochs=3, **SETTINGS))
-  assert more.cost["steps"] == 3
+  low = {"forget/extraction": np.zeros(3), "forget/memorization": np.zeros(3)}
+  asked = [not_extractable(Thresholds(0.1, 0.1), after=3)(History({k: v[:n] for k, v in low.items()})) for n in (2, 3)]
+  assert asked == [False, True]
 
 
 def test_chunks_are_forgotten_in_turn_with_one_program():
@@ -60,7 +62,7 @@ def test_chunks_are_forgotten_in_turn_with_one_program():
   result, histories = run(method)
   assert set(histories) == {"chunk0", "chunk1", "chunk2"} and run_chunk._cache_size() == before + 1
   last = request.forget[16:]  # 5 rows in a batch of 8
-  assert scores(result.model, last) <= (0.3, 0.5)
+  assert np.less_equal(scores(result.model, last), (0.3, 0.5)).all()
   with pytest.raises(ValueError, match="21 are more than batch_size=8; raise it"):
     run(methods.knowledge_unlearning(thresholds=(0.3, 0.5), **{**SETTINGS, "batch_size": 8}))
 
