@@ -139,6 +139,7 @@ def reference() -> dict[str, str]:
   modules = {name: value for name in uj.__all__ if isinstance(value := getattr(uj, name), types.ModuleType)}
   methods = modules.pop("methods")
   rooms = {name: (module, public(module)) for name, module in modules.items()}
+  rooms["methods"] = methods, {name: getattr(methods, name) for name in ("keeping", "names", "through", "upcore")}
   for group in GROUPS:
     module = importlib.import_module(f"{methods.__name__}.{group}")
     made = {name: importlib.import_module(f"{module.__name__}.{file}") for name, file in module.MODULES.items()}
