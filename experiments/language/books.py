@@ -170,7 +170,7 @@ def _spec(config: BooksConfig) -> Spec:
 
 
 BOOKS = corpora.Kind(
-  {"books": BooksConfig()},
+  {"books": BooksConfig(speed=0.3)},
   BooksSetting,
   _spec,
   ("gap", "verbmem", "priv_leak", "em_retain", "utility", "perplexity_wikitext", "at_once1", "in_turn4", "seconds"),
