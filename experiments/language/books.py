@@ -55,6 +55,9 @@ class BooksSetting(corpora.Corpus):
   learnt, kept = ("forget", "retain", "general"), ("retain", "general")
   compared = ("verbmem", "em_forget", "em_retain", "utility")
 
+  def read(self) -> dict[str, str]:
+    return self.texts
+
   @functools.cached_property
   def texts(self) -> dict[str, str]:
     names = [self.config.forget, *(name for name in OTHERS if name != self.config.forget)]

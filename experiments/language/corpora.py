@@ -47,6 +47,11 @@ class Corpus(Setting):
 
   def __init__(self, config: Config, seed: int, run: uj.Run):
     self.config, self.seed, self.run = config, seed, run
+    self.read()  # what is missing is said before a directory is claimed
+
+  def read(self) -> Any:
+    """The data as they lie in their files."""
+    raise NotImplementedError
 
   @functools.cached_property
   def request(self) -> uj.ForgetRequest:

@@ -52,7 +52,7 @@ class Questions(corpora.Corpus):
 
   @functools.cached_property
   def parts(self) -> dict[str, list[data.QA]]:
-    raise NotImplementedError
+    return self.read()
 
   @functools.cached_property
   def tokenizer(self):
@@ -84,8 +84,7 @@ class ContractsSetting(Questions):
   learnt, kept = ("forget", *PLACES), PLACES
   compared = ("rouge_forget", *(f"rouge_{place}" for place in PLACES))
 
-  @functools.cached_property
-  def parts(self) -> dict[str, list[data.QA]]:
+  def read(self) -> dict[str, list[data.QA]]:
     c = self.config
     if c.dataset.startswith("pistol"):
       graph = data.load_pistol(int(c.dataset.removeprefix("pistol")))
@@ -161,8 +160,7 @@ class KnowUnDoSetting(Questions):
   kept = ("retain", "retention_val")
   compared = ("unlearn_success", "unlearn_success_val", "retention_success", "retention_success_val")
 
-  @functools.cached_property
-  def parts(self) -> dict[str, list[data.QA]]:
+  def read(self) -> dict[str, list[data.QA]]:
     found = data.load_knowundo()
     found = found.of(self.config.people) if self.config.people else found
     return dict(zip(self.learnt, found))
