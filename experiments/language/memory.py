@@ -122,6 +122,8 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"unknown arguments {argv[1:]}")
   try:
     sizes = axes(FLAGS.mesh)
+    if FLAGS.batch % sizes.get("data", 1):
+      raise ValueError(f"--batch={FLAGS.batch} rows cannot be split over data={sizes['data']} of --mesh")
   except ValueError as e:
     raise app.UsageError(str(e)) from None
   devices = 1

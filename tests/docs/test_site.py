@@ -10,20 +10,17 @@ import os
 import pathlib
 import pkgutil
 import re
-import shlex
 import subprocess
 import sys
 import types
 
 import pytest
+from printed import PAGES, ROOT, commands, split_job
 
 import unlearnjax
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = sorted(page for place in (".", "docs", "docs/axes", "colab", "launch") for page in (ROOT / place).glob("*.md"))
 PACKAGES = ["unlearnjax", *(m.name for m in pkgutil.walk_packages(unlearnjax.__path__, "unlearnjax.") if m.ispkg)]
 GROUPS = ("classification", "exact", "continual", "language")
-COMMAND = re.compile(r"python -m ((?:experiments|launch|unlearnjax)[\w.]*)([^`\n|#]*)")
 DEFINED = re.compile(r"""(?:DEFINE_\w+|add_argument)\(\s*["'](?:--)?([\w-]+)["']""")
 IMPORTED = re.compile(r"(?:from|import) ((?:experiments|launch)[\w.]*)(?: import ([\w, ]+))?")
 
@@ -74,27 +71,8 @@ def test_docstrings_describe_parameters_that_exist():
   assert seen > 300 and unknown == {}
 
 
-@functools.cache
-def commands() -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-  """(page, module, words) of every command of this repository that a page prints."""
-  found = []
-  for page in PAGES:
-    for module, rest in COMMAND.findall(page.read_text().replace("\\\n", " ")):
-      found.append((page.name, module.rstrip("."), tuple(shlex.split(rest))))
-  return tuple(found)
-
-
 def flags_in(words: tuple[str, ...]) -> list[str]:
   return [word[2:].split("=")[0] for word in words if word.startswith("--") and word != "--"]
-
-
-def split_job(module: str, words: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
-  """A launcher's command is two: its own, and that of the job after `--`."""
-  if "--" not in words:
-    return [(module, words)]
-  at = words.index("--")
-  job = next(word.removeprefix("--job=") for word in words if word.startswith("--job="))
-  return [(module, words[:at]), ("experiments.classify.run" if job == "..." else job, words[at + 1 :])]
 
 
 @functools.cache

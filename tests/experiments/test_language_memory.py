@@ -45,3 +45,5 @@ def test_weights_are_split_and_the_verdict_follows_the_limit(tmp_path):
 def test_flags_that_are_wrong_are_explained():
   done = run("--mesh=eight")
   assert done.returncode != 0 and "--mesh must be written as data=2,model=4, got 'eight'" in done.stderr + done.stdout
+  done = run("--mesh=data=2", "--batch=3")
+  assert done.returncode != 0 and "--batch=3 rows cannot be split over data=2" in done.stderr + done.stdout
