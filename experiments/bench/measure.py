@@ -20,7 +20,7 @@ class Workload(NamedTuple):
   Attributes:
     name: of the row.
     steps: units of work in one measurement: updates, tokens.
-    ours: builds `steps -> None`, compiled and warm.
+    ours: builds `run(steps)`, compiled and warm. What ends with whole epochs returns how many steps it took.
     theirs: the same in PyTorch, or None where it is not installed.
   """
 
@@ -41,11 +41,11 @@ def compare(workload: Workload, repeats: int, peak: Callable[[str, str], float |
   for _ in range(repeats):
     for name in taken:
       wall, cpu = time.perf_counter(), time.process_time()
-      sides[name](workload.steps)
-      taken[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+      done = sides[name](workload.steps) or workload.steps
+      taken[name].append(np.array([time.perf_counter() - wall, time.process_time() - cpu]) / done)
   row = {"method": workload.name, "steps": workload.steps, "ours": None, "theirs": None, "ratio": None}
   for name, times in taken.items():
-    row[name] = workload.steps / float(np.median([wall for wall, _ in times]))
+    row[name] = 1 / float(np.median([wall for wall, _ in times]))
     row[f"{name}_mib"] = peak(workload.name, name)
   if "theirs" in taken:
     ratios = np.divide(taken["theirs"], taken["ours"])

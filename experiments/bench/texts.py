@@ -61,7 +61,11 @@ def workload(name: str, task: str, size: str, count: int, peer=None) -> Workload
 
   def ours():
     run = build(task, size)
-    return lambda tokens: run(tokens // unit)
+
+    def work(tokens: int) -> None:
+      run(tokens // unit)
+
+    return work
 
   return Workload(name, count * unit, ours, peer and (lambda: peer(task, shape, SITE[size], unit)))
 

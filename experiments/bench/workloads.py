@@ -21,9 +21,9 @@ def examples(shape: tuple[int, ...], size: int, classes: int = 10, seed: int = 0
   return uj.Examples({"x": x, "y": rng.integers(0, classes, size).astype(np.int32)})
 
 
-def warm_fit(step, state_of, plan_of, refs=None) -> Callable[[int], None]:
-  """`steps` steps of a transform under `fit`, compiled."""
-  run = lambda steps: jax.block_until_ready(uj.fit(step, state_of(), plan_of(steps), refs or {})[0])
+def warm_fit(step, state_of, plan_of, refs=None) -> Callable[[int], int]:
+  """At least `steps` steps of a transform under `fit`, compiled; returns how many: a plan has whole epochs."""
+  run = lambda steps: int(uj.fit(step, state_of(), plan_of(steps), refs or {})[0].step)
   run(2)
   return run
 

@@ -6,6 +6,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -63,3 +64,13 @@ def test_the_peers_projection_is_that_of_gem():
   g -= 2 * past[0]
   found, _ = combine.gem(margin=0.5, ridge=1e-3).update({"current": jnp.asarray(g), "memory": jnp.asarray(past)}, (), g)
   np.testing.assert_allclose(projection(g, past), found, rtol=1e-3, atol=1e-3)
+
+
+def test_steps_beyond_those_asked_for_are_counted():
+  from experiments.bench import measure, workloads
+
+  assert workloads.salun("s", "mlp", (8, 8, 1), 400, 64, 2).ours()(2) == 6  # an epoch of 360 rows
+  slow = lambda: lambda steps: time.sleep(0.05)
+  rushed = lambda: lambda steps: time.sleep(0.05) or 4 * steps
+  row = measure.compare(measure.Workload("w", 2, rushed, slow), 1)
+  assert 2 < row["ratio"] < 6 and row["ours"] > 2 * row["theirs"]
