@@ -21,6 +21,7 @@ flags.DEFINE_integer("train_size", None, "Class-balanced subset of the training 
 flags.DEFINE_integer("test_size", None, "Class-balanced subset of the test data; 0 takes all.", lower_bound=0)
 flags.DEFINE_integer("checkpoint_every", None, "Steps between checkpoints; by default one a minute.", lower_bound=1)
 flags.DEFINE_bool("progress", None, "Progress bars; by default where standard error is a terminal.")
+flags.DEFINE_bool("tensorboard", False, "Writes the course of every fit to OUT/tensorboard.")
 flags.DEFINE_integer("devices", 1, "Devices that batches are split over; 0 takes all.", lower_bound=0)
 
 
@@ -73,7 +74,11 @@ def chosen_config(**defaults):
 
 
 def chosen_run(out):
-  """Checkpoints, progress and mesh as the flags say."""
+  """Checkpoints, progress, scalars and mesh as the flags say.
+
+  Raises:
+    ValueError: --tensorboard without tensorboardX.
+  """
   import jax
 
   import unlearnjax as uj
@@ -81,4 +86,5 @@ def chosen_run(out):
   progress = sys.stderr.isatty() if FLAGS.progress is None else FLAGS.progress
   count = FLAGS.devices or jax.device_count()
   mesh = uj.sharding.mesh(data=count) if count > 1 else None
-  return uj.Run(out=out, checkpoint_every=FLAGS.checkpoint_every, progress=progress, keep=1, mesh=mesh)
+  writer = uj.report.tensorboard(out / "tensorboard") if FLAGS.tensorboard else None
+  return uj.Run(out=out, checkpoint_every=FLAGS.checkpoint_every, progress=progress, writer=writer, keep=1, mesh=mesh)

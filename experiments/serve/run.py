@@ -99,7 +99,7 @@ class Stream:
 
     method = method_of(name, self.config, self.data.num_classes)
     key = fold_name(jax.random.key(self.seed), name)
-    run = uj.Run(out=self.out / "services" / f"{name}-{self.seed}", keep=1)
+    run = options.chosen_run(self.out / "services" / f"{name}-{self.seed}")
     extra = {"test": self.data.test}
     service = uj.serve(method, self.start, self.requests, run, key=key, batch=self.config.batch, extra=extra)
     return sorted(service), service
@@ -111,7 +111,7 @@ class Stream:
 
     import unlearnjax as uj
 
-    run = uj.Run(out=self.out).apart(f"seed{self.seed}", "public")
+    run = options.chosen_run(self.out).apart(f"seed{self.seed}", "public")
     return uj.train(self.fn, self.public, self.config.recipe(), key=jax.random.key(self.seed), run=run)
 
 

@@ -158,7 +158,7 @@ def test_a_crash_in_the_second_task_changes_no_bit(name, tmp_path):
   done = list(learn(method_of(name), FN.init(jax.random.key(0)), tasks(), key=KEY, run=run))
   left = 3 * len(calls) // 4
 
-  def bomb(step, scalars):
+  def bomb(label, step, scalars):
     nonlocal left
     left -= 1
     if left < 0:

@@ -122,7 +122,7 @@ def test_a_crash_in_the_middle_changes_no_bit(name, tmp_path):
   whole = run_on(name, request, Run(out=tmp_path / "a", checkpoint_every=every, writer=lambda *x: calls.append(x)))
   left = len(calls) // 2
 
-  def bomb(step, scalars):
+  def bomb(label, step, scalars):
     nonlocal left
     left -= 1
     if left < 0:

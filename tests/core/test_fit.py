@@ -118,7 +118,7 @@ def test_resume_is_bit_exact_with_other_chunks(tmp_path, every):
   class Crash(Exception):
     pass
 
-  def bomb(step, scalars):
+  def bomb(label, step, scalars):
     if step >= 9:
       raise Crash
 
@@ -143,7 +143,7 @@ def test_saved_refs_win(tmp_path):
   plan = zip_roles(retain=toy_data(8), batch_size=4, epochs=3)
   whole, _ = fit(step, make(), plan, {"goal": {"w": jnp.ones(2)}})
 
-  def bomb(at, scalars):
+  def bomb(label, at, scalars):
     if at >= 2:
       raise KeyboardInterrupt
 
@@ -267,7 +267,7 @@ def test_feed_resumes_where_it_was_consumed(tmp_path):
   feed = Feed(Stream, steps=21)
   whole, history = fit(STEP, fresh(), feed)
 
-  def bomb(step, scalars):
+  def bomb(label, step, scalars):
     if step >= 12:
       raise KeyboardInterrupt
 

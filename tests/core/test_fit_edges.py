@@ -42,7 +42,7 @@ class Crash(Exception):
 
 
 def bomb(at):
-  def writer(step, scalars):
+  def writer(label, step, scalars):
     if step >= at:
       raise Crash
 

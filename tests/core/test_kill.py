@@ -136,7 +136,7 @@ def test_a_process_that_is_killed_inside_the_second_fit(tmp_path, whole):
 def main(out: str, mode: str) -> None:
   events = []
 
-  def writer(step, scalars):
+  def writer(label, step, scalars):
     print(events[-1], step, flush=True)
     if mode == "exit" and events[-1] == "second" and step >= KILL_AT:
       os._exit(3)

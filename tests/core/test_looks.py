@@ -35,7 +35,7 @@ def test_numbers_stand_at_their_steps_and_the_weights_do_not_notice():
 
 
 def test_a_process_that_dies_between_looks_goes_on(tmp_path):
-  def die(step, scalars):
+  def die(label, step, scalars):
     if step >= 12:
       raise RuntimeError("killed")
 

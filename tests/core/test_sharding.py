@@ -130,7 +130,9 @@ def main(out: pathlib.Path) -> None:
     alone, _ = fit(step, fresh(jax.device_get(params), step), plan)
     state = place(fresh(params, step), on)
     before, counts = layout(state), []
-    state, history = fit(step, state, plan, run=Run(mesh=on, writer=lambda at, scalars: counts.append(compiled[0])))
+    state, history = fit(
+      step, state, plan, run=Run(mesh=on, writer=lambda label, at, scalars: counts.append(compiled[0]))
+    )
     assert len(counts) > 3
     found["compilations"][name] = counts[-1] - counts[0]
     found["drift"][name] = [pair for pair in zip(before, layout(state)) if pair[0] != pair[1]]
@@ -185,7 +187,7 @@ def main(out: pathlib.Path) -> None:
   class Crash(Exception):
     pass
 
-  def bomb(at, scalars):
+  def bomb(label, at, scalars):
     if at >= 40:
       raise Crash
 

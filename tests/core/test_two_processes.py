@@ -89,7 +89,7 @@ def main(what: str, out: pathlib.Path, port: int = 0, process: int = 0) -> None:
   class Stop(Exception):
     pass
 
-  def stop(at, scalars):
+  def stop(label, at, scalars):
     if at >= 24:
       raise Stop
 
@@ -105,7 +105,7 @@ def main(what: str, out: pathlib.Path, port: int = 0, process: int = 0) -> None:
     return
   note("alone", *fit(step, fresh(None), plan))
   on, seen = mesh(data=1, model=2), []
-  run = Run(out=out / "job", mesh=on, writer=lambda at, scalars: seen.append(at))
+  run = Run(out=out / "job", mesh=on, writer=lambda label, at, scalars: seen.append(at))
   note("resumed", *fit(step, fresh(on), plan, run=run), first=seen[0] - 16)
 
 

@@ -102,7 +102,7 @@ def test_the_mask_survives_a_crash(tmp_path):
   request, method = class_request(), prune_first(INNER["sgd"], sparsity=0.8)
   whole = forget(method, trained(), request, key=KEY)
 
-  def bomb(step, scalars):
+  def bomb(label, step, scalars):
     if step >= 7:
       raise KeyboardInterrupt
 

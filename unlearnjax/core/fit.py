@@ -234,7 +234,7 @@ class _Fit:
     last = {k: v[ran - 1] for k, v in logs.items() if np.ndim(v[ran - 1]) == 0}
     bar.set_postfix({k: f"{v:.3g}" for k, v in last.items() if k.endswith("/loss") and np.isfinite(v)}, refresh=False)
     if self.job.writer is not None:
-      self.job.writer(self.position, last)
+      self.job.writer(self.label, self.position, last)
 
   def _fail(self, ran: int, logs, losses_ok: bool) -> None:
     step, active = self.position - 1, None

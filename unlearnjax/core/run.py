@@ -152,7 +152,8 @@ class Run:
     mesh: device mesh; batches are split over `data_axes` of it.
     data_axes: mesh axes that examples are split over.
     progress: shows a bar for each fit and fold.
-    writer: called as `writer(step, scalars)` with what `fit` logged.
+    writer: called as `writer(label, step, scalars)` after every chunk of steps, with what the last of them logged; see
+      `report.tensorboard`.
     on_history: called as `on_history(label, history)` at the end of every fit, resumed or not; the label is the path
       of the scope and the name of the fit.
     looks: at how many evenly spaced steps of every fit, the last among them, `on_look` is asked.
@@ -172,7 +173,7 @@ class Run:
   mesh: jax.sharding.Mesh | None = None
   data_axes: tuple[str, ...] = ("data",)
   progress: bool = False
-  writer: Callable[[int, Mapping[str, Any]], None] | None = None
+  writer: Callable[[str, int, Mapping[str, Any]], None] | None = None
   on_history: Callable[[str, Mapping[str, Any]], None] | None = None
   looks: int = 0
   on_look: Callable[[str, Any, Mapping[str, Any]], Mapping[str, float]] | None = None

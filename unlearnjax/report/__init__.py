@@ -17,6 +17,7 @@ Example:
 
 from unlearnjax.info import versions
 from unlearnjax.report.compare import Choice, choose, deviations, ranked
+from unlearnjax.report.events import tensorboard
 from unlearnjax.report.live import LiveTable
 from unlearnjax.report.markdown import results_markdown
 from unlearnjax.report.page import command_line, figure, html_page, write_report
@@ -46,6 +47,7 @@ __all__ = [
   "read_results",
   "results_markdown",
   "summarize",
+  "tensorboard",
   "to_json",
   "versions",
   "write_report",
