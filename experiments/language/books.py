@@ -1,6 +1,7 @@
 """A book is forgotten word by word, in the manner of MUSE: verbatim memory, leak of privacy, utility, and two curves.
 
-There are no questions about these books, so that MUSE's KnowMem is left out; utility is measured on running text.
+There are no questions about these books, so that MUSE's KnowMem asks for names: the beginning of a sentence of a learnt
+chunk is read, without what comes before it, and the name that follows is the answer. Utility is that of running text.
 
   python -m experiments.language.run --config=books --methods=gradient_ascent,grad_diff,npo --out=runs/books
 """
@@ -29,11 +30,12 @@ class BooksConfig(corpora.CorpusConfig):
   general: chunks of WikiText-2 that are learnt (validation part) and measured (test part).
   length, prompt: tokens of a chunk, and of its beginning that a continuation is asked for.
   vocab_size: of the byte-pair tokens.
+  questions: for names, about a chunk, at most.
   folds: parts of the forget set for the curves, 0 for no curves.
   """
 
   dataset: str = "books"
-  forget: str = "time_machine"
+  forget: str = "war_of_the_worlds"
   epochs: int = 60
   learning_rate: float = 5e-3
   batch_size: int = 16
@@ -43,24 +45,25 @@ class BooksConfig(corpora.CorpusConfig):
   length: int = 64
   prompt: int = 16
   vocab_size: int = 768
+  questions: int = 3
   folds: int = 4
 
 
-OTHERS = ("alice_in_wonderland", "war_of_the_worlds", "treasure_island")
+LEARNT = ("war_of_the_worlds", "alice_in_wonderland", "treasure_island", "time_machine")
 
 
 class BooksSetting(corpora.Corpus):
   """Chunks of the book, of other books, and of general text."""
 
   learnt, kept = ("forget", "retain", "general"), ("retain", "general")
-  compared = ("verbmem", "em_forget", "em_retain", "utility")
+  compared = ("verbmem", "names_forget", "names_retain", "em_forget", "em_retain", "utility")
 
   def read(self) -> dict[str, str]:
     return self.texts
 
   @functools.cached_property
   def texts(self) -> dict[str, str]:
-    names = [self.config.forget, *(name for name in OTHERS if name != self.config.forget)]
+    names = dict.fromkeys((self.config.forget, *LEARNT))
     return {name: data.load_text(name) for name in (*names, *data.texts.PLAIN)}
 
   @functools.cached_property
@@ -107,14 +110,36 @@ class BooksSetting(corpora.Corpus):
     ends |= {name: table[a:b] for name, a, b in zip(found, places, places[1:])}
     return ends
 
+  @functools.cached_property
+  def clozes(self) -> tuple[uj.Examples, np.ndarray]:
+    """(questions for names in learnt chunks, whether they are about the forgotten book)."""
+    books = [text for name, text in self.texts.items() if name not in data.texts.PLAIN]
+    names = frozenset().union(*map(data.names_in, books))
+    rows, gone = [], []
+    for role in ("forget", "retain"):
+      chunks = [self.tokenizer.decode(ids) for ids in self.sets[role].column("tokens")]
+      found = data.name_clozes(chunks, names, least=3, most=self.config.questions)
+      rows, gone = rows + found, gone + [role == "forget"] * len(found)
+    return data.answers_table(rows, self.tokenizer), np.array(gone)
+
+  def named(self, model: uj.Model) -> np.ndarray:
+    """MUSE's KnowMem of `clozes`, f[N] in percent, of as many words as a name has: the model never learnt to stop."""
+    source = self.clozes[0]
+    said, names = corpora.greedy(model, source, source.column("prompt"), self.tokenizer)
+    said = [" ".join(text.split()[: len(name.split())]) for text, name in zip(said, names)]
+    return 100 * metrics.knowledge_memorization(said, names)
+
   def scores(self, model: uj.Model) -> dict[str, Any]:
     said = {name: metrics.answer_scores(model, source) for name, source in self.sets.items()}
     right = {name: 100 * float(one.correct.sum() / one.mask.sum()) for name, one in said.items()}
     perplexity = lambda one: float(np.exp(min(-one.logp.sum() / one.mask.sum(), 80)))
     forget = self.sets["forget"]
     continued = corpora.greedy(model, forget, np.full(len(forget), self.config.prompt), self.tokenizer)
+    named, gone = self.named(model), self.clozes[1]
     return {
       "verbmem": 100 * float(metrics.verbatim_memorization(*continued).mean()),
+      "names_forget": float(named[gone].mean()),
+      "names_retain": float(named[~gone].mean()),
       "auc": 100 * membership(said["forget"], said["holdout"]),
       "em_forget": right["forget"],
       "em_retain": right["retain"],
@@ -149,6 +174,9 @@ class BooksSetting(corpora.Corpus):
 def _spec(config: BooksConfig) -> Spec:
   own = [
     Column("verbmem", "VerbMem", "reference", "%", "ROUGE-L F1 of greedy continuations of chunks of the book."),
+    Column("names_forget", "names(F)", "reference", "%", "MUSE's KnowMem as a cloze: ROUGE-L F1 of names after the "
+           "beginning of their clause, in learnt chunks of the book."),
+    Column("names_retain", "names(R)", "higher", "%", "The same in learnt chunks of the other books."),
     Column("priv_leak", "PrivLeak", "reference", "%", "Min-40% AUC of the book's learnt against its unused chunks, "
            "relative to retraining: below 0 under-, above 0 over-unlearned."),
     Column("auc", "AUC", "reference", "%", "The AUC itself."),
@@ -176,6 +204,17 @@ BOOKS = corpora.Kind(
   {"books": BooksConfig(speed=0.3)},
   BooksSetting,
   _spec,
-  ("gap", "verbmem", "priv_leak", "em_retain", "utility", "perplexity_wikitext", "at_once1", "in_turn4", "seconds"),
+  (
+    "gap",
+    "verbmem",
+    "names_forget",
+    "names_retain",
+    "priv_leak",
+    "em_retain",
+    "utility",
+    "at_once1",
+    "in_turn4",
+    "seconds",
+  ),
   without=("idk", "idk_dpo", "llmu", "flat", "uld", "eco"),  # they need other answers, or prompts
 )

@@ -94,18 +94,18 @@ METHODS: Mapping[str, dict[str, Any]] = {
   "idk": {"epochs": 16},
   "idk_dpo": {},
   "npo": {"epochs": 8},
-  "simnpo": {"rate": 2e-3, "epochs": 16},
+  "simnpo": {"beta": 1.0, "gamma": 0.25},
   "rmu": {"rate": 3e-3, "steering": 10.0, "alpha": 20.0, "epochs": 16},
   "undial": {"alpha": 1.0},
   "wga": {"epochs": 8},
-  "satimp": {"epochs": 8},
+  "satimp": {"beta1": 2.0},
   "ceu": {"rate": 1e-4},
   "flat": {"rate": 1e-4},
   "llmu": {},
   "pdu": {},
   "npo_upcore": {"epochs": 8},
   "npo_random_core": {"epochs": 8},
-  "npo_lora": {"rate": 2e-3, "rank": 8, "alpha": 3.0},
+  "npo_lora": {"rate": 5e-3, "rank": 4, "scale": 8.0, "where": r"blocks/mlp/.*kernel", "epochs": 16},
   "uld": {"weight": 1.4, "keep": 0.1, "remembered": ("paraphrase",), "unknown": ("wrong0", "wrong1"), "epochs": 60},
   "eco": {"rate": 0.1, "epochs": 40},
   "whp": {"epochs": 3},
@@ -144,7 +144,7 @@ def method_of(name: str, config: Config, words: int, end: int) -> uj.Method:
   given["rate"] *= config.pace
   given["tx"] = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(given.pop("rate"), weight_decay=0.0))
   if name == "npo_lora":
-    lora = reparam.lora(rank=given.pop("rank"), where=r"blocks/.*kernel")
+    lora = reparam.lora(given.pop("rank"), given.pop("scale"), given.pop("where"))
     return methods.through(lora, methods.language.npo(**given), name)
   if name in CORES:
     site = f"blocks/{max(config.depth - 2, 0)}"

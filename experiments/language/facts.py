@@ -107,6 +107,10 @@ class ContractsSetting(Questions):
     for name, a, b in zip(chosen, ends, ends[1:]):
       table[f"rouge_{name}"] = float(found[a:b].mean()) if b > a else 100.0  # no such edge: nothing to lose
     table["nll_forget"] = float(metrics.answer_scores(model, self.sets["forget"]).mean_nll.mean())
+    ranks = metrics.greedy_ranks(model, both)
+    for name, part in (("forget", ranks[: ends[1]]), ("retain", ranks[ends[1] :])):
+      table[f"mrr_{name}"] = 100 * float(metrics.mean_reciprocal_rank(part, part > 0))
+      table[f"hit_{name}"] = 100 * float(metrics.top_hit_ratio(part, 100, part > 0))
     return table
 
   def further(self, name, model, scores) -> dict[str, Any]:
@@ -128,6 +132,11 @@ def _contracts_spec(config: ContractsConfig) -> Spec:
   for name in PLACES:
     own.append(Column(f"drop_{name}", f"drop {name}", "lower", "", f"What edges {place[name]} lost, in points."))
   own.append(Column("nll_forget", "nll(F)", "reference", "", "Mean nll of a token of the forgotten answers, in nats."))
+  greedy = "of the true answer's tokens among the model's choices while it answers greedily"
+  for name, edges, better in (("forget", "forgotten", "reference"), ("retain", "all retained", "higher")):
+    letter = name[0].upper()
+    own.append(Column(f"mrr_{name}", f"MRR({letter})", better, "%", f"Mean 1 / rank {greedy}, {edges} edges."))
+    own.append(Column(f"hit_{name}", f"hit@100({letter})", better, "%", "Share of them that rank among the first 100."))
   question = (
     "A model learnt contracts between parties. One must be forgotten. Which method comes closest to a model that never "
     "saw it, and what happens to the contracts of the same parties?"

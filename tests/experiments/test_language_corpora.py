@@ -39,6 +39,7 @@ def test_contracts_need_no_files_and_tell_places_apart(tmp_path):
   assert list(rows) == ["original", "retrain", "npo"] and not any(row.get("error") for row in rows.values())
   assert rows["retrain"]["gap"] == 0 and rows["original"]["drop_neighbours"] == 0
   assert all(0 <= row[f"rouge_{k}"] <= 100 for row in rows.values() for k in ("forget", "neighbours", "independent"))
+  assert all(0 < row[f"mrr_{k}"] <= row[f"hit_{k}"] <= 100 for row in rows.values() for k in ("forget", "retain"))
   assert rows["npo"]["nll_forget"] > rows["original"]["nll_forget"]
 
 
@@ -46,7 +47,10 @@ def test_contracts_need_no_files_and_tell_places_apart(tmp_path):
 def test_missing_files_and_unknown_edges_are_one_line(tmp_path):
   none = {"UNLEARNJAX_DATA": str(tmp_path)}
   for flags, message in (
-    (("--config=books",), "is not there: the file text/gutenberg/time_machine.txt.gz is missing. Set UNLEARNJAX_DATA"),
+    (
+      ("--config=books",),
+      "the file text/gutenberg/war_of_the_worlds.txt.gz is missing. Set UNLEARNJAX_DATA",
+    ),
     (("--config=contracts_tiny", "--forget=no"), "forget must be a list of names of edges, got 'no'"),
   ):
     done = run(*flags, f"--out={tmp_path / 'out'}", **none)

@@ -97,3 +97,32 @@ def test_the_settings_nearest_to_unseen_text_win_if_they_keep_the_rest():
   assert worst == "wild"
   with pytest.raises(ValueError, match="candidates must hold"):
     metrics.approximate_retraining({}, model, request, key=None)
+
+
+def test_greedy_ranks_are_those_of_steps_that_follow_the_models_own_words():
+  model, data = bigram_model(3), sentences(6, length=6, seed=1, alternatives=False)
+  tokens, mask = data.column("tokens"), data.column("mask")
+  found = metrics.greedy_ranks(model, data)
+  want = np.zeros_like(found)
+  for row, (text, scored) in enumerate(zip(tokens, mask)):
+    said = list(text[: scored.argmax()])
+    for t in range(scored.argmax(), len(text)):
+      logits = np.asarray(model({"tokens": jnp.asarray([said])}).logits[0, -1])
+      want[row, t - 1] = 1 + (logits > logits[text[t]]).sum() if scored[t] else 0
+      said.append(int(logits.argmax()))
+  np.testing.assert_array_equal(found, want)
+  assert set(found[found > 0]) > {1} and (found > 0).sum() == mask.sum()
+  reciprocal = np.mean([1 / r for r in want.ravel() if r])
+  np.testing.assert_allclose(metrics.mean_reciprocal_rank(found, found > 0), reciprocal, rtol=1e-6)
+  assert metrics.top_hit_ratio(found, 100, found > 0) == 1  # the vocabulary is smaller
+  assert metrics.top_hit_ratio(found, 1, found > 0) == np.mean(want[want > 0] == 1)
+
+
+def test_the_ledger_counts_generations():
+  from unlearnjax.core import Run
+
+  data, run = sentences(4, length=6, alternatives=False), Run()
+  metrics.extraction_likelihoods(bigram_model(), data, run, n=N, prefixes=2)
+  assert run.cost.forward_evaluations == 4 * 6
+  metrics.greedy_ranks(bigram_model(), data, run)
+  assert run.cost.forward_evaluations == 4 * 6 + 4 * 2

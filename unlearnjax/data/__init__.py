@@ -12,6 +12,7 @@ from unlearnjax.core.source import Examples, as_examples
 from unlearnjax.data.answers import answers_table, texts_of
 from unlearnjax.data.authors import QA, REFUSALS, fictitious_authors, known_facts
 from unlearnjax.data.builders import make_builder, prepare, read_prepared
+from unlearnjax.data.cloze import name_clozes, names_in
 from unlearnjax.data.contracts import Contracts, Edge, EdgeSplit, contracts, shape_edges, split_edges
 from unlearnjax.data.coreset import DETECTORS, Coreset, core_rows, upcore
 from unlearnjax.data.corrupt import (
@@ -46,18 +47,18 @@ from unlearnjax.data.tofu import Tofu, load_tofu
 from unlearnjax.data.worst import worst_case
 
 __all__ = [
-  "DETECTORS",
-  "NAMES",
-  "QA",
-  "REFUSALS",
-  "SCENARIOS",
   "Contracts",
   "Coreset",
+  "DETECTORS",
   "Dataset",
   "Edge",
   "EdgeSplit",
   "Examples",
   "KnowUnDo",
+  "NAMES",
+  "QA",
+  "REFUSALS",
+  "SCENARIOS",
   "TaskStream",
   "Tofu",
   "answers_table",
@@ -91,6 +92,8 @@ __all__ = [
   "load_tofu",
   "make_builder",
   "make_stream",
+  "name_clozes",
+  "names_in",
   "noisy_labels",
   "overlapping",
   "parse_forget",

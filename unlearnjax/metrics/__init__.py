@@ -25,7 +25,7 @@ from unlearnjax.metrics.distance import LayerDistance, completeness, layer_dista
 from unlearnjax.metrics.divergence import activation_distance, information_left, js_divergence, kl, wasserstein1, zrf
 from unlearnjax.metrics.drift import module_drift, switch_sensitivity
 from unlearnjax.metrics.entropy import membership_entropy, modified_entropy
-from unlearnjax.metrics.extraction import extraction_likelihoods
+from unlearnjax.metrics.extraction import extraction_likelihoods, greedy_ranks
 from unlearnjax.metrics.gaps import aus, average_gap, tow, tow_mia
 from unlearnjax.metrics.influence import (
   LeaveOneOut,
@@ -48,7 +48,7 @@ from unlearnjax.metrics.memorization import (
 )
 from unlearnjax.metrics.overlap import knowledge_memorization, rouge, squad_f1, verbatim_memorization
 from unlearnjax.metrics.privacy import noise_multiplier, noisy_gd_rdp, rdp_epsilon, removal_epsilon
-from unlearnjax.metrics.ranking import mean_average_precision
+from unlearnjax.metrics.ranking import mean_average_precision, mean_reciprocal_rank, target_ranks, top_hit_ratio
 from unlearnjax.metrics.regression import mean_absolute_error, mean_squared_error
 from unlearnjax.metrics.relearn import anamnesis_index, steps_to
 from unlearnjax.metrics.skills import TwoWay, forget_gap, forget_ratio, two_way
@@ -106,6 +106,7 @@ __all__ = [
   "forgetting",
   "forward_transfer",
   "gradient_influence",
+  "greedy_ranks",
   "harmonic_mean",
   "influence_agreement",
   "information_left",
@@ -124,6 +125,7 @@ __all__ = [
   "mean_absolute_error",
   "mean_average_precision",
   "mean_ci",
+  "mean_reciprocal_rank",
   "mean_squared_error",
   "membership_entropy",
   "min_acc",
@@ -143,7 +145,9 @@ __all__ = [
   "squad_f1",
   "steps_to",
   "switch_sensitivity",
+  "target_ranks",
   "text_fit",
+  "top_hit_ratio",
   "total_variance",
   "tow",
   "tow_mia",

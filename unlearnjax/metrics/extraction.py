@@ -1,4 +1,4 @@
-"""Extraction likelihood of whole data sets, with all generations on the device."""
+"""What a model says on its own after the beginning of a text, with all generations on the device."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from unlearnjax.core import Model, Run, as_examples, check, fold
 from unlearnjax.core.types import Array, RoleBatch
+from unlearnjax.metrics.ranking import target_ranks
 from unlearnjax.objectives.bind import column
 from unlearnjax.objectives.cached import capacity, per_row
 
@@ -47,7 +48,20 @@ def extraction_likelihoods(
   check.positive("prefixes", prefixes)
   source = as_examples(source)
   found = fold(_rows(n, prefixes, capacity(len(source))), model, source, run, name="extraction")
+  if run is not None:
+    width = source.columns["tokens"].shape[1]
+    run.cost.forward_evaluations += len(source) * (generations(width, prefixes) - 1)  # the fold counts one a row
   return np.asarray(found)[: len(source)]
+
+
+def generations(width: int, prefixes: int = 16) -> int:
+  """Rows that the model reads for the extraction likelihood of one row of so many tokens.
+
+  Example:
+    >>> generations(40)
+    48
+  """
+  return -(-(width - 1) // prefixes) * prefixes
 
 
 @functools.lru_cache(maxsize=64)
@@ -79,12 +93,56 @@ def extraction_of(model: Model, batch: RoleBatch, n: int, prefixes: int = 16) ->
     hit = jnp.any(match & inside[..., None, :], axis=-1) & inside
     return jnp.sum(hit, axis=-1) / jnp.maximum(jnp.sum(inside, axis=-1), 1)
 
-  count = -(-(width - 1) // prefixes) * prefixes
+  count = generations(width, prefixes)
   cuts = jnp.minimum(1 + jnp.arange(count), width - 1).reshape(-1, prefixes)
   shares = jax.lax.map(overlap, cuts).reshape(count, rows)[: width - 1]
   counted = (mask & (place + n <= end[:, None]))[:, 1:]
   total = jnp.sum(jnp.where(counted, shares.T, 0), axis=-1)
   return jnp.where(counted.any(-1), total / jnp.maximum(counted.sum(-1), 1), jnp.nan).astype(jnp.float32)
+
+
+def greedy_ranks(model: Model, source: Any, run: Run | None = None) -> np.ndarray:
+  """The rank of each answer token when the model answers greedily on its own, as PISTOL has it.
+
+  Step j is compared with token j of the true answer, whatever was said before: past the first wrong token a rank is
+  conditioned on the model's own words. All 1 exactly where the answer is given word by word. Qiu et al. 2024,
+  arXiv:2406.16810.
+
+  Args:
+    model: a causal language model.
+    source: a `Source` of language, see `objectives.tokens`; the scored tokens of a row stand together.
+    run: batch size, mesh, progress, ledger.
+
+  Returns:
+    int32[N, T - 1] for `mean_reciprocal_rank` and `top_hit_ratio`; position t speaks of token t + 1. 0 where nothing is
+    scored: the mask is `ranks > 0`.
+
+  Example:
+    >>> from unlearnjax.core import Examples, Outputs
+    >>> counts = Model(
+    ...   jnp.roll(jnp.eye(8), 1, axis=1), fn=lambda params, inputs, **_: Outputs(params[inputs["tokens"]])
+    ... )
+    >>> table = Examples({"tokens": np.array([[0, 1, 2, 5]]), "mask": np.array([[False, False, True, True]])})
+    >>> greedy_ranks(counts, table).tolist()
+    [[0, 1, 2]]
+  """
+  source = as_examples(source)
+  width = source.columns["tokens"].shape[1]
+  found = fold(_ranks(capacity(len(source)), width), model, source, run, name="ranks")
+  if run is not None:
+    run.cost.forward_evaluations += len(source)  # an answer, and its predictions
+  return np.asarray(found)[: len(source)]
+
+
+@functools.lru_cache(maxsize=64)
+def _ranks(rows: int, width: int):
+  def score(model, batch):
+    inputs, mask = batch["inputs"], jnp.asarray(column(batch, "mask"), bool)
+    said = completed(model, inputs, jnp.maximum(jnp.argmax(mask, axis=-1), 1))
+    logits = model({**inputs, "tokens": said}).logits[:, :-1]
+    return jnp.where(mask[:, 1:], target_ranks(logits, inputs["tokens"][:, 1:]), 0)
+
+  return per_row(score, jax.ShapeDtypeStruct((width - 1,), jnp.int32), rows)
 
 
 def completed(model: Model, inputs: Mapping[str, Array], cut: Array) -> Array:

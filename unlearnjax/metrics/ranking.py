@@ -1,9 +1,10 @@
-"""How well scores order examples."""
+"""How well scores order examples, and how far up the choices of a model the right one stands."""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 
+from unlearnjax.core import check
 from unlearnjax.core.types import Array
 
 
@@ -35,3 +36,78 @@ def mean_average_precision(scores: Array, targets: Array, valid: Array | None = 
   found = jnp.sum(positive, 0)
   average = jnp.sum(precision * positive, 0) / jnp.maximum(found, 1)
   return jnp.sum(average) / jnp.maximum(jnp.sum(found > 0), 1)
+
+
+def target_ranks(logits: Array, targets: Array) -> Array:
+  """The place of each target in the order of its prediction, 1 for the first choice.
+
+  Classes with the same logit share the best place among them.
+
+  Args:
+    logits: f[..., V], aligned with the targets.
+    targets: int[...] in [0, V).
+
+  Returns:
+    int32[...] in [1, V].
+
+  Example:
+    >>> target_ranks(jnp.array([[0.1, 0.7, 0.2], [0.1, 0.7, 0.2]]), jnp.array([1, 0])).tolist()
+    [1, 3]
+  """
+  logits, targets = jnp.asarray(logits), jnp.asarray(targets)
+  if logits.shape[:-1] != targets.shape:
+    raise ValueError(f"targets must be int{list(logits.shape[:-1])} as the logits, got shape {targets.shape}")
+  own = jnp.take_along_axis(logits, targets[..., None], axis=-1)
+  return 1 + jnp.sum(logits > own, axis=-1).astype(jnp.int32)
+
+
+def mean_reciprocal_rank(ranks: Array, mask: Array | None = None) -> Array:
+  """Mean of 1 / rank over what is scored; on a forget set lower forgot more.
+
+  PISTOL takes it over the tokens of all answers, ranked while the model answers freely: `greedy_ranks`. Qiu et al.
+  2024, arXiv:2406.16810.
+
+  Args:
+    ranks: int[...] >= 1, see `target_ranks`.
+    mask: bool[...] what is scored, all by default.
+
+  Returns:
+    f[] in [0, 1]; 0 where nothing is scored.
+
+  Example:
+    >>> round(float(mean_reciprocal_rank(jnp.array([1, 4, 2, 9]), jnp.array([True, True, True, False]))), 4)
+    0.5833
+  """
+  ranks, mask = _scored(ranks, mask)
+  return jnp.sum(jnp.where(mask, 1 / jnp.maximum(ranks, 1), 0)) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def top_hit_ratio(ranks: Array, k: int = 100, mask: Array | None = None) -> Array:
+  """Share of what is scored that is among the first k choices; on a forget set lower forgot more.
+
+  PISTOL's hit@100. A choice at random hits with k / V: with small vocabularies a smaller k tells more. Qiu et al. 2024,
+  arXiv:2406.16810.
+
+  Args:
+    ranks: int[...] >= 1, see `target_ranks`.
+    k: >= 1.
+    mask: bool[...] what is scored, all by default.
+
+  Returns:
+    f[] in [0, 1]; 0 where nothing is scored.
+
+  Example:
+    >>> float(top_hit_ratio(jnp.array([1, 4, 2, 9]), k=2))
+    0.5
+  """
+  check.positive("k", k)
+  ranks, mask = _scored(ranks, mask)
+  return jnp.sum(mask & (ranks <= k)) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def _scored(ranks: Array, mask: Array | None) -> tuple[Array, Array]:
+  ranks = jnp.asarray(ranks)
+  mask = jnp.ones(ranks.shape, bool) if mask is None else jnp.asarray(mask, bool)
+  if mask.shape != ranks.shape:
+    raise ValueError(f"mask must have the shape of ranks {ranks.shape}, got {mask.shape}")
+  return ranks, mask

@@ -32,7 +32,7 @@ from unlearnjax.core import (
   zip_roles,
 )
 from unlearnjax.methods.parts import restart
-from unlearnjax.metrics.extraction import extraction_of
+from unlearnjax.metrics.extraction import extraction_of, generations
 from unlearnjax.objectives.bind import eval_view
 from unlearnjax.objectives.tokens import answer
 
@@ -111,11 +111,14 @@ def knowledge_unlearning(
         )
       goal = _goal(thresholds, view_model(fn, state, refs), request, unseen, n, prefixes, run)
       for chunk, start in enumerate(range(0, len(source), batch_size)):
-        plan = zip_roles(batch_size=batch_size, epochs=max_epochs, forget=source[start : start + batch_size])
+        part = source[start : start + batch_size]
+        plan = zip_roles(batch_size=batch_size, epochs=max_epochs, forget=part)
         name = f"chunk{chunk}"
         state, history = fit(
           step, restart(state, step), plan, refs, run, name=name, until=not_extractable(goal, after=min_epochs)
         )
+        looked = len(history["forget/memorization"]) * len(part)
+        run.cost.forward_evaluations += looked * (1 + generations(part.columns["tokens"].shape[1], prefixes))
         if not not_extractable(goal)(history):
           last = [float(history[f"forget/{k}"][-1]) for k in Thresholds._fields]
           _log.warning("%s is not forgotten after %d epochs: (EL, MA) %s, thresholds %s", name, plan.steps, last, goal)
