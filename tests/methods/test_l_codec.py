@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from toy_cases import MLP
+from toy_net import mlp_params, tanh_mlp
 from toy_trained import class_request, equal, trained
 
 from unlearnjax import losses
@@ -47,6 +49,49 @@ def test_ridge_regression_is_retrained_exactly():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), result.model.params, want)
   assert np.abs(result.model.params["fc"]["kernel"] - model.params["fc"]["kernel"]).max() > 0.01
   assert float(result.state.slots["remaining"]) == 23
+
+
+def written_out(hessian, mean_loss, start, gone, retain, on, decay):
+  """Where the chosen weights go, with the matrices as they stand in the paper and in its code."""
+  start, m, n = start.astype(np.float64), len(gone), len(gone) + len(retain)
+  every = np.concatenate([gone, retain])
+  slope = lambda w, rows: np.asarray(jax.grad(mean_loss)(jnp.asarray(w), rows), np.float64)
+  if hessian == "exact":
+    left = jax.hessian(mean_loss)(jnp.asarray(start), retain)[np.ix_(on, on)]
+  else:
+
+    def outer(rows):
+      ahead = start - 1e-3 * slope(start, rows)
+      change = (slope(ahead, rows) - slope(start, rows))[on]
+      return np.outer(change, change) / np.abs(ahead - start)[on].sum()
+
+    left = (n * outer(every) - m * outer(gone)) / (n - m)
+  pull = m * (slope(start, gone) + decay * start)[on]
+  return start[on] + np.linalg.solve(np.asarray(left, np.float64) + decay * np.eye(len(on)), pull) / (n - m)
+
+
+@pytest.mark.parametrize("hessian", ["exact", pytest.param("differences", marks=pytest.mark.slow)])
+def test_the_newton_step_of_a_network_written_out(hessian):
+  with jax.enable_x64(True):
+    rng, decay = np.random.default_rng(5), 1.0
+    x, y = rng.normal(size=(40, 6)), rng.integers(0, 4, 40)
+    params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float64), mlp_params(sizes=(6, 5, 4)))
+    table = Examples({"x": x, "y": y})
+    method = l_codec(
+      weight_decay=decay, epsilon=None, group=2, hessian=hessian, layers=("fc", "head"), max_drop=None, **SMALL
+    )
+    request = ForgetRequest(table[:2], table[2:])
+    result = forget(method, Model(params, fn=tanh_mlp), request, key=KEY)
+    start, unravel = jax.flatten_util.ravel_pytree(params)
+    end = np.asarray(jax.flatten_util.ravel_pytree(result.model.params)[0])
+    on = np.flatnonzero(np.asarray(start) != end)
+
+    def mean_loss(w, rows):
+      return losses.cross_entropy(tanh_mlp(unravel(w), {"x": x[rows]}).logits, y[rows]).mean()
+
+    want = written_out(hessian, mean_loss, np.asarray(start), np.arange(2), np.arange(2, 40), on, decay)
+    assert 5 < len(on) and np.abs(want - np.asarray(start)[on]).max() > 0.01
+    np.testing.assert_allclose(end[on], want, rtol=1e-5, atol=1e-7)
 
 
 @functools.cache
@@ -97,6 +142,7 @@ def test_messages():
     (dict(delta=1.0), r"delta must be in \(0, 1\), got 1"),
     (dict(copies=1), "copies must be >= 2, got 1"),
     (dict(group=0), "group must be > 0, got 0"),
+    (dict(hessian="full"), "hessian must be one of"),
   ):
     with pytest.raises(ValueError, match=message):
       l_codec(**options)

@@ -59,17 +59,18 @@ def codec(y: Array, z: Array, x: Array | None = None) -> Array:
   for name, v in (("z", z), ("x", x)):
     if v is not None and (v.ndim not in (1, 2) or len(v) != len(y)):
       raise ValueError(f"{name} must be f[{len(y)}] or f[{len(y)}, q] like y, got shape {v.shape}")
-  nothing = jnp.zeros((len(y), len(y)))
-  given = nothing if x is None else _distances(x)
-  return _coefficient(_ranks(y), given, given + _distances(z), x is not None)
+  given = jnp.zeros((len(y), len(y))) if x is None else _distances(x)
+  ranks = _ranks(y)
+  neighbours = (ranks[0][_nearest(distances)] for distances in (given + _distances(z), given))
+  return _coefficient(ranks, *neighbours, x is not None)
 
 
 def foci(features: Array, y: Array, *, limit: int | None = None, jitter: float = 0.0, key: Array | None = None) -> Foci:
   """Feature ordering by conditional independence: the variables that y depends on, its Markov blanket.
 
   Adds the variable with the largest T(Y, X_j | chosen), and stops where none is above 0 (arXiv:1910.12327). n^2 p
-  operations a chosen variable; memory n^2. Being greedy, it cannot see variables that only tell together, as the terms
-  of a sum modulo 1.
+  operations a chosen variable; memory n (n + p). Being greedy, it cannot see variables that only tell together, as the
+  terms of a sum modulo 1.
 
   Args:
     features: f[n, p].
@@ -110,8 +111,8 @@ def foci(features: Array, y: Array, *, limit: int | None = None, jitter: float =
 
   def body(carry):
     selected, given, order, gains, k, _ = carry
-    score = lambda column: _coefficient(ranks, given, given + _distances(column), k > 0)
-    scores = jnp.where(selected, -jnp.inf, jax.lax.map(score, columns))
+    with_z = _ranks_of_nearest(ranks[0], given, columns)
+    scores = jnp.where(selected, -jnp.inf, _coefficient(ranks, with_z, ranks[0][_nearest(given)], k > 0))
     best = jnp.argmax(scores)
     take = scores[best] > 0
     put = lambda old, new: old.at[k].set(jnp.where(take, new, old[k]))
@@ -150,11 +151,28 @@ def _nearest(distances: Array) -> Array:
   return jnp.argmin(jnp.where(jnp.eye(len(distances), dtype=bool), jnp.inf, distances), axis=1)
 
 
-def _coefficient(ranks, given, both, conditional) -> Array:
+def _ranks_of_nearest(ranks: Array, given: Array, columns: Array) -> Array:
+  """[p, n]: the rank of every point's nearest neighbour in (X, Z_j), for all p variables Z_j at once.
+
+  Neighbours come one after another, so that nothing of size n^2 p is ever held; of equally near ones the first counts.
+  """
+  points = jnp.arange(len(ranks))
+
+  def closer(i, carry):
+    nearest, rank = carry
+    away = given[i] + jnp.square(columns - jax.lax.dynamic_slice_in_dim(columns, i, 1, 1))
+    better = (away < nearest) & (points != i)
+    return jnp.where(better, away, nearest), jnp.where(better, ranks[i], rank)
+
+  start = jnp.full(columns.shape, jnp.inf, given.dtype), jnp.broadcast_to(ranks[:1], columns.shape)
+  return jax.lax.fori_loop(0, len(ranks), closer, start)[1]
+
+
+def _coefficient(ranks: tuple[Array, Array], with_z: Array, without: Array, conditional: Array | bool) -> Array:
+  """T from the ranks of the nearest neighbours; leading axes of `with_z` are kept."""
   r, at_least = (v.astype(float) for v in ranks)
   n = len(r)
-  with_z = jnp.minimum(r, r[_nearest(both)])
-  without = jnp.minimum(r, r[_nearest(given)])
-  top = jnp.where(conditional, jnp.sum(with_z - without), jnp.sum(with_z - at_least**2 / n))
+  with_z, without = jnp.minimum(r, with_z), jnp.minimum(r, without)
+  top = jnp.where(conditional, jnp.sum(with_z - without, -1), jnp.sum(with_z - at_least**2 / n, -1))
   below = jnp.where(conditional, jnp.sum(r - without), jnp.sum(at_least * (n - at_least) / n))
   return jnp.where(below > 0, top / jnp.where(below > 0, below, 1), 0)

@@ -29,6 +29,9 @@ from unlearnjax.curvature import trees
 from unlearnjax.curvature.rows import row_batch
 from unlearnjax.methods.parts import layer_inputs
 
+HESSIANS = ("exact", "differences", "gauss_newton")
+RATE = 1e-3  # of the gradient step that "differences" looks along
+
 
 def l_codec(
   *,
@@ -40,6 +43,7 @@ def l_codec(
   noise: float = 0.1,
   jitter: float = 0.01,
   limit: int | None = None,
+  hessian: str = "exact",
   max_examples: int = 1000,
   iterations: int = 50,
   max_drop: float | None = 0.05,
@@ -50,14 +54,11 @@ def l_codec(
 
   P, the slices (columns of kernels with their biases, filters) that the example's loss depends on under noise on its
   input, is its Markov blanket in the activations (`curvature.markov_blanket`). Then theta_P <- theta_P + (1 / (n - m))
-  (H' + weight_decay I)^-1 sum (grad l + weight_decay theta)_P + N(0, s^2), m examples of the n that are left; H' is the
-  curvature of what remains, on P. s = (gamma / epsilon) sqrt(2 ln(1.25 / delta)) with gamma = 2 M L^2 m^2 / (n^2
-  weight_decay^3), M = 1/4 and L = 1, the Gaussian mechanism for losses that are strongly convex with such constants: a
-  network's is not, and the noise is no guarantee there. arXiv:2204.07655.
-
-  H' is taken from products with the Gauss-Newton matrix over random retain examples, by conjugate gradients. The paper
-  estimates it by outer products of gradient differences; in its convex setting, with all examples, this is the matrix
-  that they estimate, and ridge regression is retrained exactly where every slice is chosen.
+  (H' + weight_decay I)^-1 sum (grad l + weight_decay theta)_P + N(0, s^2), m examples of the n that are left, and H' =
+  (n H - sum h) / (n - m): H is the Hessian of the mean loss over all n, h that of an example, both on P, so H' is that
+  over the others. s = (gamma / epsilon) sqrt(2 ln(1.25 / delta)) with gamma = 2 M L^2 m^2 / (n^2 weight_decay^3), M =
+  1/4 and L = 1, the Gaussian mechanism for losses that are strongly convex with such constants: a network's is not, and
+  the noise is no guarantee there. arXiv:2204.07655.
 
   Args:
     weight_decay: > 0, L2 coefficient of the loss, which makes it strongly convex; in networks, a damping.
@@ -67,16 +68,23 @@ def l_codec(
     noise: standard deviation of the perturbation, > 0, in units of the input.
     jitter: of the noise that keeps ranks and neighbours from ties.
     limit: at most so many slices an example; no limit by default.
+    hessian: how H' is found. "exact": by products with the Hessian over random retain examples, and conjugate
+      gradients. A network's may have directions of curvature below -weight_decay on P; then the solve stops short of
+      the first that it meets, and the step is logged as "indefinite". "differences": as the paper's networks were run,
+      H and h are outer products dg dg' / |d theta|_1 of the change of the gradients along a step of 1e-3 against them;
+      two gradients in place of `iterations`, and solved exactly. "gauss_newton": the Hessian without the network's own
+      curvature, which is never negative where the loss is convex in the outputs, so that the solve is whole.
     max_examples: retain examples of H', at most, drawn anew each step.
     iterations: of conjugate gradients, at most.
     max_drop: a step that lowers the accuracy on its retain examples by more is not taken, and logged as "skipped";
       None takes all, and is needed where targets are not classes.
     layers: paths of the layers that slices are chosen from; by default every linear and convolution layer of a model
       that knows its sites.
-    loss: `(outputs, y) -> f[B]`, convex in the outputs.
+    loss: `(outputs, y) -> f[B]`, convex in the outputs for "gauss_newton".
 
   Raises:
-    ValueError: numbers out of range, a model whose layers are not known, or a request without a retain set.
+    ValueError: numbers out of range, an unknown `hessian`, a model whose layers are not known, or a request without a
+      retain set.
 
   Example:
     >>> l_codec(epsilon=None, group=8).name
@@ -85,6 +93,7 @@ def l_codec(
   for name, value in (("weight_decay", weight_decay), ("group", group), ("noise", noise), ("iterations", iterations)):
     check.positive(name, value)
   check.positive("max_examples", max_examples)
+  check.one_of("hessian", hessian, HESSIANS)
   if epsilon is not None:
     check.positive("epsilon", epsilon)
   check.fraction("delta", delta, one=False)
@@ -94,9 +103,8 @@ def l_codec(
   def bind(fn: ModelFn) -> Verbs:
     known = tuple(path.rpartition("/")[0] for path in layer_inputs(fn)) if layers is None else tuple(layers)
     choose = dict(copies=copies, noise=noise, jitter=jitter, limit=limit)
-    step = removal(
-      fn, loss, known, weight_decay, iterations, max_drop, noise_scale(epsilon, delta, weight_decay), **choose
-    )
+    sigma = noise_scale(epsilon, delta, weight_decay)
+    step = removal(fn, loss, known, weight_decay, hessian, iterations, max_drop, sigma, **choose)
 
     def forget(state, refs, request, run):
       gone, retain = as_examples(request.forget), as_examples(need_retain("l_codec", request))
@@ -104,7 +112,8 @@ def l_codec(
       plan = zip_roles(anchor="forget", batch_size=sizes, forget=gone, retain=retain)
       slots = {**state.slots, "remaining": jnp.asarray(len(gone) + len(retain), jnp.float32)}
       state, _ = fit(step, state.replace(slots=slots), plan, refs, run)
-      run.cost.gradient_evaluations += iterations * plan.steps * min(max_examples, len(retain))  # at most
+      products = 2 if hessian == "differences" else iterations  # at most
+      run.cost.gradient_evaluations += products * plan.steps * min(max_examples, len(retain))
       run.cost.forward_evaluations += copies * len(gone)
       return state, refs
 
@@ -130,6 +139,7 @@ def removal(
   loss: Callable[[Array, Array], Array],
   layers: tuple[str, ...],
   decay: float,
+  hessian: str,
   iterations: int,
   max_drop: float | None,
   sigma: float,
@@ -137,7 +147,7 @@ def removal(
 ) -> Transform:
   """The step of `l_codec`: removes the rows of role "forget"; the slot "remaining" counts the examples that are left.
 
-  It logs "selected", the weights that may move, "residual" of the solve, and "skipped".
+  It logs "selected", the weights that may move, "residual" and "indefinite" of the solve, and "skipped".
   """
   objective = objectives.supervised(fn, loss, train=False)
 
@@ -150,9 +160,15 @@ def removal(
     m, n = jnp.sum(gone["valid"]), state.slots["remaining"]
     slope = jax.grad(lambda p: objective(p, gone, view)[0])(params)
     slope = on(jax.tree.map(lambda g, p: m * (g + decay * p), trees.wide(slope), trees.wide(params)))
-    product = lambda v: on(curvature.ggn_vp(fn, loss, params, retain, on(v), view))
-    move, info = curvature.cg(product, slope, damping=decay, iterations=iterations)
     left = jnp.maximum(n - m, 1)
+    if hessian == "differences":
+      slopes = lambda rows: lambda p: jax.grad(lambda q: objective(q, rows, view)[0])(p)
+      move, residual, indefinite = _by_differences(slopes(gone), slopes(retain), params, on, slope, m, n, decay)
+    else:
+      exact = lambda v: curvature.hvp(objective, params, retain, v, view)
+      product = exact if hessian == "exact" else lambda v: curvature.ggn_vp(fn, loss, params, retain, v, view)
+      move, info = curvature.cg(lambda v: on(product(on(v))), slope, damping=decay, iterations=iterations)
+      residual, indefinite = info.residual, info.indefinite
     draw = _normal(keys["noise"], params)
     moved = jax.tree.map(lambda v, z: v / left + sigma * m**2 / jnp.maximum(n, 1) ** 2 * z, move, on(draw))
     new = jax.tree.map(lambda p, v: p + v.astype(p.dtype), params, moved)
@@ -166,14 +182,45 @@ def removal(
     logs = {
       "forget/loss": objective(params, gone, view)[0],
       "forget/selected": sum(jnp.sum(x) for x in jax.tree.leaves(mask)).astype(jnp.float32),
-      "forget/residual": info.residual,
+      "forget/residual": residual,
+      "forget/indefinite": indefinite.astype(jnp.float32),
       "forget/skipped": skip.astype(jnp.float32),
     }
     state = state.replace(step=state.step + 1, params=new, slots={**state.slots, "remaining": n - m})
-    return state, {**logs, "ok": all_finite(moved) & ~info.indefinite}
+    concave = indefinite & (hessian == "gauss_newton")
+    return state, {**logs, "ok": all_finite(moved) & ~concave}
 
   init = lambda state: state.replace(slots={**state.slots, "remaining": jnp.zeros((), jnp.float32)})
   return Transform(init, update)
+
+
+def _by_differences(of_gone, of_retain, params, on, vector, m, n, decay) -> tuple[Any, Array, Array]:
+  """(H' + decay I)^-1 vector, H' = (n H - m h) / (n - m) on the block, where H and h are of rank one.
+
+  H is that of the mean loss over all n, of which `of_retain` is the gradient over n - m and `of_gone` that over m.
+  """
+  share = m / jnp.maximum(n, 1)
+  of_all = lambda p: jax.tree.map(lambda a, b: share * a + (1 - share) * b, of_gone(p), of_retain(p))
+
+  def outer(slope):
+    """(dg, 1 / |d theta|_1) on the block."""
+    g = slope(params)
+    ahead = slope(jax.tree.map(lambda p, x: p - RATE * x.astype(p.dtype), params, g))
+    moved = sum(jnp.sum(jnp.abs(x)) for x in jax.tree.leaves(trees.wide(on(g)))) * RATE
+    change = on(jax.tree.map(jnp.subtract, trees.wide(ahead), trees.wide(g)))
+    return change, jnp.where(moved > 0, 1 / jnp.where(moved > 0, moved, 1), 0)
+
+  (a, of_a), (b, of_b) = outer(of_all), outer(of_gone)
+  left = jnp.maximum(n - m, 1)
+  core = jnp.diag(jnp.stack([of_a * n, -of_b * m]) / left)
+  gram = jnp.stack([jnp.stack([trees.dot(u, v) for v in (a, b)]) for u in (a, b)])
+  system = jnp.eye(2) + core @ gram / decay  # Woodbury
+  along = jnp.linalg.solve(system, core @ jnp.stack([trees.dot(a, vector), trees.dot(b, vector)])) / decay
+  found = jax.tree.map(lambda v, x, y: (v - along[0] * x - along[1] * y) / decay, vector, a, b)
+  inside = core @ jnp.stack([trees.dot(a, found), trees.dot(b, found)])
+  gap = jax.tree.map(lambda v, f, x, y: v - decay * f - inside[0] * x - inside[1] * y, vector, found, a, b)
+  size = trees.norm(vector)
+  return found, trees.norm(gap) / jnp.where(size > 0, size, 1), jnp.linalg.det(system) <= 0
 
 
 def _blankets(fn, loss, params, gone, layers, view, choose) -> dict[str, Array]:
