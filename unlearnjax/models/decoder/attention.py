@@ -109,8 +109,10 @@ def mix(q: Array, k: Array, v: Array, visible: Array, *, scale: float, cap: floa
   logits = jnp.einsum("btkgh,bskh->bkgts", grouped, k, preferred_element_type=wide)
   logits = softcap(logits * scale, cap)
   logits = jnp.where(visible[:, None, None], logits, jnp.finfo(wide).min)
-  weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-  return jnp.einsum("bkgts,bskh->btkgh", weights, v).reshape(b, t, n, h)
+  weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True)))
+  mixed = jnp.einsum("bkgts,bskh->bkgth", weights.astype(v.dtype), v, preferred_element_type=wide)
+  mixed = mixed / weights.sum(-1, keepdims=True)  # after the product: one pass over [T, S] less, and two in reverse
+  return mixed.transpose(0, 3, 1, 2, 4).reshape(b, t, n, h).astype(v.dtype)
 
 
 def empty_cache(c: TransformerConfig, batch: int, length: int, dtype: str | None = None) -> Cache:

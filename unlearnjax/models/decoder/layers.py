@@ -27,10 +27,20 @@ def linear(params: dict[str, Any], name: str, x: Array, tap: Tap) -> Array:
   """x W + b in the dtype of `x`, with its input and output tapped; `name` ends in the key of `params`."""
   own = params[name.rpartition("/")[2]]
   x = tap(name + INPUT, x)
-  y = x @ own["kernel"].astype(x.dtype)
+  y = product(x, own["kernel"].astype(x.dtype))
   if "bias" in own:
     y = y + own["bias"].astype(x.dtype)
   return tap(name, y)
+
+
+def product(x: Array, kernel: Array, dtype: Any = None) -> Array:
+  """x W for rows of features, f[..., D] and f[D, K].
+
+  The rows form one axis, so that the gradient of W is a plain product as well. Contracted over two axes it is half as
+  fast on a CPU, and takes a transposed copy of the rows.
+  """
+  rows = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel, preferred_element_type=dtype)
+  return rows.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def normalize(c: TransformerConfig, params: dict[str, Array], x: Array) -> Array:

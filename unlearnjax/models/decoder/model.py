@@ -17,7 +17,7 @@ from unlearnjax.models import calling, sites
 from unlearnjax.models.decoder import spec
 from unlearnjax.models.decoder.attention import Cache, Context, attend, empty_cache, visibility
 from unlearnjax.models.decoder.config import TransformerConfig, family
-from unlearnjax.models.decoder.layers import dropout, feedforward, frequencies, normalize, softcap
+from unlearnjax.models.decoder.layers import dropout, feedforward, frequencies, normalize, product, softcap
 from unlearnjax.models.decoder.moe import mixture
 from unlearnjax.models.decoder.taps import LayerTaps, known_sites
 from unlearnjax.sharding import FSDP, Rules, constrain, frozen_rules
@@ -93,7 +93,7 @@ class Transformer:
     x = taps("norm", normalize(c, params["norm"], taps("norm:in", x)))
     x = taps("head:in", x)
     kernel = table.T if c.tied else self._gather(params["head"]["kernel"], "head/kernel")
-    logits = jnp.matmul(x, kernel.astype(x.dtype), preferred_element_type=jnp.promote_types(x.dtype, jnp.float32))
+    logits = product(x, kernel.astype(x.dtype), jnp.promote_types(x.dtype, jnp.float32))
     logits = self._constrain(taps("head", softcap(logits, c.logit_softcap)), "batch", None, "vocab")
     return Outputs(logits, taps.finish(), cache if state else state)
 
