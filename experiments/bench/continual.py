@@ -1,6 +1,7 @@
 """Steps per second of continual learning, and of a whole stream of tasks, beside plain PyTorch loops.
 
   python -m experiments.bench.continual --out=runs/bench_continual
+  python -m experiments.bench.continual --only=gem20_10 --pixels=28 --memory=256 --out=runs/bench_gem
 
 A perceptron on permuted digits. The rows on steps leave out what happens between tasks; `stream_*` are five tasks, one
 pass over each in batches of 10, with everything between them, by `uj.learn`. GEM's memory is full: five or twenty
@@ -17,6 +18,7 @@ from absl import app, flags
 from experiments.bench import command, measure
 
 flags.DEFINE_integer("memory", 256, "Examples that GEM and A-GEM remember of each task.", lower_bound=1)
+flags.DEFINE_integer("pixels", 8, "Side of the images in the rows on steps; 28 is MNIST.", lower_bound=1)
 
 MODULE = "experiments.bench.continual"
 STEPS = {
@@ -24,7 +26,7 @@ STEPS = {
 }  # fmt: skip
 
 
-def workloads(memory: int) -> dict[str, Callable[[], measure.Workload]]:
+def workloads(memory: int, pixels: int = 8) -> dict[str, Callable[[], measure.Workload]]:
   """Name -> a function that makes the workload: method, earlier tasks, rows of a step."""
   from experiments.bench import learners
 
@@ -38,7 +40,7 @@ def workloads(memory: int) -> dict[str, Callable[[], measure.Workload]]:
     method = text.rstrip("0123456789")
     tasks = int(text.removeprefix(method) or 0)
     peer = getattr(peers, method, None)
-    table[name] = functools.partial(learners.steps, name, method, steps, int(batch), tasks, memory, peer)
+    table[name] = functools.partial(learners.steps, name, method, steps, int(batch), tasks, memory, pixels, peer)
   for method in ("fine_tune", "er"):
     name = f"stream_{method}"
     table[name] = functools.partial(learners.stream, name, method, peers and peers.streamed(method))
@@ -46,7 +48,7 @@ def workloads(memory: int) -> dict[str, Callable[[], measure.Workload]]:
 
 
 def main(argv: list[str]) -> None:
-  command.run(argv, MODULE, workloads(flags.FLAGS.memory), peak=False)
+  command.run(argv, MODULE, workloads(flags.FLAGS.memory, flags.FLAGS.pixels), peak=False)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from experiments.bench import peers
-from experiments.bench.learners import CAPACITY, CLASSES, SHAPE, WIDTHS
+from experiments.bench.learners import CAPACITY, CLASSES, WIDTHS
 from unlearnjax import Examples
 
 
@@ -44,7 +44,7 @@ class Buffer:
 
 
 def _start(current: Examples, batch: int, rate: float):
-  net = peers.mlp(int(np.prod(SHAPE)), WIDTHS, CLASSES).train()
+  net = peers.mlp(int(np.prod(current.column("x").shape[1:])), WIDTHS, CLASSES).train()
   return net, torch.optim.SGD(net.parameters(), rate), peers.Batches(current, batch)
 
 

@@ -16,17 +16,19 @@ from unlearnjax.memory import reservoir, ring, stacked
 from unlearnjax.methods.continual.der import dark_step
 from unlearnjax.methods.continual.parts import open_head
 
-SHAPE, CLASSES, SIZE, CAPACITY = (8, 8, 1), 10, 1437, 200
+CLASSES, SIZE, CAPACITY = 10, 1437, 200
 WIDTHS = (100, 100)
 LEARNING_RATE = {"er": 0.1, "der_pp": 0.03, "ewc": 0.03, "gem": 0.1, "agem": 0.1, "fine_tune": 0.1}
 
 
-def network() -> uj.Model:
-  fn = uj.models.make("mlp", input_shape=SHAPE, num_outputs=CLASSES, widths=WIDTHS)
+def network(side: int = 8) -> uj.Model:
+  fn = uj.models.make("mlp", input_shape=(side, side, 1), num_outputs=CLASSES, widths=WIDTHS)
   return fn.init(jax.random.key(0))
 
 
-def steps(name: str, method: str, count: int, batch: int, tasks: int, memory: int, peer=None) -> Workload:
+def steps(
+  name: str, method: str, count: int, batch: int, tasks: int, memory: int, side: int = 8, peer=None
+) -> Workload:
   """Steps of one task, the memory being full of earlier ones.
 
   Args:
@@ -36,13 +38,15 @@ def steps(name: str, method: str, count: int, batch: int, tasks: int, memory: in
     batch: new examples of a step.
     tasks: earlier tasks of GEM and A-GEM.
     memory: their examples of each.
+    side: of the images, in pixels.
     peer: `(current, earlier, batch, learning_rate) -> steps -> None`.
   """
-  current = examples(SHAPE, SIZE)
-  earlier = [examples(SHAPE, memory, seed=k + 1) for k in range(tasks)] or [examples(SHAPE, CAPACITY, seed=1)]
+  shape = (side, side, 1)
+  current = examples(shape, SIZE)
+  earlier = [examples(shape, memory, seed=k + 1) for k in range(tasks)] or [examples(shape, CAPACITY, seed=1)]
 
   def ours():
-    model = network()
+    model = network(side)
     step, refs, buffer = PARTS[method](open_head(model.fn), model, batch, earlier)
     refs = {"seen": jnp.ones(CLASSES, bool), **refs}
 

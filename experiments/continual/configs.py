@@ -34,6 +34,10 @@ class Config:
     batch_size: new examples of a step.
     watch_every: steps between evaluations inside the loop; 0 for none.
     watch_size: test examples of each task that are evaluated then.
+    degrees: over which the tasks of "rotated" are spread; 180 by default.
+    known_task: tells the task at test time where "permuted" and "rotated" do not.
+    pairs: whether to look at the tangent kernels of all pairs of tasks, which takes longer than a stream of 20 tasks.
+    tuned: a table of `TUNED` whose hyperparameters come before those of `METHODS`.
   """
 
   dataset: str = "digits"
@@ -47,6 +51,10 @@ class Config:
   batch_size: int = 10
   watch_every: int = 10
   watch_size: int = 40
+  degrees: float | None = None
+  known_task: bool = False
+  tuned: str = ""
+  pairs: bool = True
 
   def describe(self) -> dict[str, Any]:
     """A JSON value that is equal exactly for equal configurations."""
@@ -61,6 +69,9 @@ _IMAGES = {
   "test_size": 2_000,
   "epochs": 3,
 }
+_MNIST = {"dataset": "mnist", "train_size": 1_000, "test_size": 1_000, "watch_every": 25, "pairs": False}
+_LARGER = {**_MNIST, "train_size": 10_000, "test_size": 2_000, "watch_every": 0}
+_FASHION = {"train_size": 1_000, "test_size": 2_000, "watch_every": 0, "pairs": False}
 CONFIGS: Mapping[str, Config] = {
   "digits": Config(),
   "mnist": Config(dataset="mnist", train_size=5_000, test_size=1_000, epochs=1),
@@ -70,6 +81,12 @@ CONFIGS: Mapping[str, Config] = {
   "fsdd": Config(dataset="fsdd", scenario="group", tasks=6),
   "clinc150": Config(dataset="clinc150", scenario="group", tasks=10, train_size=7_500, test_size=1_500),
   "banking77": Config(dataset="banking77", tasks=7),
+  "mnist_rotated": Config(scenario="rotated", tasks=20, epochs=1, tuned="mnist_rotated", **_MNIST),
+  "mnist_turned": Config(scenario="rotated", degrees=50, batch_size=32, epochs=10, tuned="mnist_turned", **_MNIST),
+  "mnist_permuted": Config(
+    scenario="permuted", tasks=10, epochs=10, batch_size=32, known_task=True, tuned="mnist_permuted", **_LARGER
+  ),
+  "fashion_overlap": Config(dataset="fashion_mnist", scenario="overlap", tasks=4, tuned="fashion_overlap", **_FASHION),
   "omniglot_small": Config(dataset="omniglot_small", scenario="group", tasks=8, epochs=10),
 }
 """Speakers of digits, domains and intents of sentences, alphabets: `--scenario=class` cuts them by class instead."""
@@ -78,6 +95,7 @@ CONFIGS: Mapping[str, Config] = {
 METHODS: Mapping[str, Hyper] = {
   "fine_tune": {"rate": 0.1},
   "joint": {"rate": 0.1, "epochs": 15},
+  "single_task": {"rate": 0.1},
   "er": {"rate": 0.1, "capacity": 200},
   "der": {"rate": 0.1, "capacity": 200, "alpha": 0.5},
   "der_pp": {"rate": 0.1, "capacity": 200, "alpha": 0.2, "beta": 1.0},
@@ -106,8 +124,42 @@ METHODS: Mapping[str, Hyper] = {
 }
 """Memories hold 200 examples in all, or 40 a task; those of gradients 20 a task."""
 
-LEFT_OUT = ("mcl", "spectral_regularization")
-"""Not in the table unless they are named: the one needs a trained model, the other streams of many tasks."""
+TUNED: Mapping[str, Mapping[str, Hyper]] = {
+  "mnist_rotated": {
+    "gem": {"rate": 0.1, "margin": 0.5, "memory_per_task": 256},
+    "agem": {"rate": 0.1, "memory_per_task": 256},
+    "joint": {"rate": 0.1, "epochs": 3},
+    "er": {"rate": 0.1, "capacity": 5120},
+    "der_pp": {"rate": 0.1, "capacity": 5120, "alpha": 0.2, "beta": 1.0},
+  },
+  "mnist_turned": {
+    "fine_tune": {"rate": 0.01},
+    "agem": {"rate": 0.01, "memory_per_task": 100},
+    "ogd": {"rate": 0.01, "memory_per_task": 100},
+    "pca_ogd": {"rate": 0.01, "memory_per_task": 100, "sampled": 300},
+  },
+  "mnist_permuted": {
+    "hypernetwork": {
+      "adam": 1e-3,
+      "beta": 0.01,
+      "epochs": 10,
+      "batch_size": 64,
+      "net": {"hidden": [50, 50], "chunk": 4000, "task_size": 64, "chunk_size": 32},
+    },
+  },
+  "fashion_overlap": {"gpm": {"rate": 0.03}},
+}
+"""What differs by stream; chosen on seed 100."""
+
+LEFT_OUT = ("mcl", "spectral_regularization", "single_task")
+"""Not in the table unless they are named: the first needs a trained model, the second streams of many tasks, and the
+third, a network of its own for every task, learns no stream."""
+
+
+def hyper_of(name: str, config: Config) -> Hyper:
+  """The hyperparameters of a row in a configuration."""
+  return dict(TUNED.get(config.tuned, {}).get(name, METHODS[name]))
+
 
 _PERCENT = {
   "acc": ("ACC", "higher", "Mean accuracy over all tasks after the last one."),
@@ -135,7 +187,8 @@ SHOWN = ("acc", "bwt", "forgetting", "fwt", "aaa", "min_acc", "seconds", "gradie
 def spec(config: Config) -> Spec:
   """What the report of a configuration is about."""
   return Spec(
-    title=f"{config.tasks} tasks of {config.dataset}, {config.scenario}",
+    title=f"{config.tasks} tasks of {config.dataset}, {config.scenario}"
+    + (f" by {config.degrees / config.tasks:g} degrees" if config.degrees else ""),
     question=(
       f"A {config.model} learns {config.tasks} tasks of {config.dataset} one after another ({config.scenario}). Which "
       "method knows most of all of them in the end, and what does it keep and cost?"

@@ -1,7 +1,7 @@
 """Learn a stream of tasks with every method, and see what is left of the first ones.
 
 python -m experiments.continual.run --out=runs/continual
-python -m experiments.continual.run --scenario=rotated --dataset=mnist --tasks=10 --seeds=3 --out=runs/rotated
+python -m experiments.continual.run --config=mnist_rotated --methods=fine_tune,joint,gem,agem --out=runs/rotated
 python -m experiments.continual.run --dataset=fsdd --out=runs/speakers
 """
 
@@ -39,7 +39,7 @@ def experiment() -> None:
     names = [name for name in names if name not in configs.LEFT_OUT]
   out = pathlib.Path(FLAGS.out or "runs/continual")
   settings = {seed: Setting(config, seed, options.chosen_run(out)) for seed in table.seeds()}
-  hypers = {name: configs.METHODS[name] for name in names}
+  hypers = {name: configs.hyper_of(name, config) for name in names}
   table.fill(
     "continual",
     out,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from typing import Any
 
 import jax
@@ -20,9 +21,10 @@ from unlearnjax import metrics
 from unlearnjax.core.tree import all_finite, fold_name
 from unlearnjax.data.streams import KNOWN_TASK
 
-FACTORY = {"fine_tune": "sequential"}
+FACTORY = {"fine_tune": "sequential", "single_task": "sequential"}
 """Rows whose factory has another name."""
 PLAIN = "fine_tune"
+ALONE = "single_task"
 HEAD = r"(^|/)head/"
 SHARED = ("domain", "permuted", "rotated", "blurry", "group")
 """Scenarios in which tasks may share their outputs, so that the last layer must be protected too."""
@@ -45,7 +47,8 @@ class Setting:
   def __init__(self, config: Config, seed: int, run: uj.Run):
     self.config, self.seed, self.run = config, seed, run
     data = uj.data.load(config.dataset, train_size=config.train_size, test_size=config.test_size)
-    self.stream = uj.data.make_stream(data, config.scenario, tasks=config.tasks, seed=seed)
+    options = {"degrees": config.degrees, "known_task": config.known_task}
+    self.stream = uj.data.make_stream(data, config.scenario, tasks=config.tasks, seed=seed, **options)
     fn = uj.models.make(
       config.model,
       input_shape=self.stream.input_shape,
@@ -92,6 +95,8 @@ class Setting:
       ValueError: the method cannot learn this stream, or left weights that are not finite.
       NonFiniteError: it diverged.
     """
+    if name == ALONE:
+      return self._alone(hyper)
     method = method_of(name, hyper, self.config)
     verbs = uj.core.bound(method, self.fn)
     key, histories = fold_name(jax.random.key(self.seed), "learn"), {}
@@ -100,7 +105,7 @@ class Setting:
     state, refs = verbs.init(self.model, key)
     start = state, {**refs, "watch": self.watched} if self.config.watch_every else refs
     rows, curves = [], []
-    paired = name == PLAIN and overlap.examples_of(self.stream.num_outputs) > 0  # the theory is about plain steps
+    paired = self.config.pairs and name == PLAIN and overlap.examples_of(self.stream.num_outputs) > 0  # plain steps
     losses, arriving = [], [self._said(self.model, 0)] if paired else []
     for task, found in zip(self.stream, uj.learn(method, self.model, self.stream, key=key, run=run, start=start)):
       if not all_finite(found.model.params):
@@ -124,6 +129,18 @@ class Setting:
       "kept_kb": (kept_bytes(last.state, last.refs) + (self._data_bytes if name == "joint" else 0)) / 1000,
       "params": params_digest(last.state.params),
     }
+
+  def _alone(self, hyper: Hyper) -> dict[str, Any]:
+    """The row of a network of its own for every task, each from the same untrained weights."""
+    method, run = method_of(ALONE, hyper, self.config), self.run.apart(f"seed{self.seed}", ALONE, digest(hyper))
+    key, matrix = fold_name(jax.random.key(self.seed), "learn"), np.tile(self.untrained, (len(self.stream), 1))
+    trained = []
+    for task in self.stream:
+      (found,) = uj.learn(method, self.model, [task._replace(index=0, seen=None)], key=key, run=run.scope(task.name))
+      trained.append(found.model.params)
+      matrix[task.index :, task.index] = metrics.accuracy_matrix([found], [task])[0]
+    size = sum(x.nbytes for x in jax.tree.leaves(trained[1:]))
+    return {**self._scores(matrix, []), **run.cost.to_dict(), "kept_kb": size / 1000, "params": params_digest(trained)}
 
   @property
   def _data_bytes(self) -> int:
@@ -166,24 +183,23 @@ def _logits(fn, params, state, inputs):
 
 def method_of(name: str, hyper: Hyper, config: Config) -> uj.Method:
   """The method of a row: its hyperparameters, and what the configuration decides."""
-  return _method(name, digest(hyper), config)
+  return _method(name, json.dumps(hyper), config)
 
 
 @functools.lru_cache(maxsize=64)
 def _method(name: str, settings: str, config: Config) -> uj.Method:
-  from experiments.continual.configs import METHODS
-
-  hyper = dict(METHODS[name])
-  assert digest(hyper) == settings
+  hyper = json.loads(settings)
   factory = getattr(uj.methods, FACTORY.get(name, name))
   known = inspect.signature(factory).parameters
   if "tx" in known and "rate" in hyper:
     hyper["tx"] = optax.sgd(hyper.pop("rate"))
   if "adam" in hyper:
     hyper["tx"] = optax.adam(hyper.pop("adam"))
+  if "net" in hyper:
+    hyper["net"] = uj.reparam.hypernet(config.tasks, **{**hyper["net"], "hidden": tuple(hyper["net"]["hidden"])})
   given = {"tasks": config.tasks, "epochs": config.epochs, "batch_size": config.batch_size}
   told = config.scenario in KNOWN_TASK
-  given |= {"every": config.watch_every or None, "infer_task": not told}
+  given |= {"every": config.watch_every or None, "infer_task": not (told or config.known_task)}
   if told:
     given |= {"heads": config.tasks, "unprojected": HEAD}
   elif config.scenario in SHARED:

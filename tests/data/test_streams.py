@@ -84,6 +84,12 @@ def test_the_task_is_nowhere_among_the_test_inputs(scenario):
     assert (other[:, None] == heads[later]).any(-1).all()
 
 
+@pytest.mark.parametrize("scenario", ["permuted", "rotated"])
+def test_the_task_may_be_told_where_only_inputs_change(scenario):
+  stream = data.make_stream(DIGITS, scenario, tasks=3, known_task=True)
+  assert [set(task.test.column("task").tolist()) for task in stream] == [{0}, {1}, {2}]
+
+
 def test_permutations_are_permutations_and_the_first_is_none():
   stream = data.permuted(DIGITS, tasks=3, seed=1)
   x = [t.train.column("x").reshape(200, -1) for t in stream]
@@ -164,6 +170,8 @@ def test_without_width_a_task_free_stream_is_sorted():
     (lambda: data.rotated(DIGITS, tasks=2, degrees=(1, 2, 3)), "one angle a task, got 3 for 2"),
     (lambda: data.permuted(DIGITS, tasks=0), "tasks must be > 0"),
     (lambda: data.make_stream(DIGITS, "nope"), "scenario must be one of class, task, domain"),
+    (lambda: data.make_stream(DIGITS, "permuted", degrees=90.0), "degrees belongs to the scenario 'rotated'"),
+    (lambda: data.make_stream(DIGITS, "class", known_task=True), "known_task belongs to the scenarios 'rotated' and"),
     (lambda: data.blurry(DIGITS, mix=1.0), r"mix must be in \[0, 1\)"),
     (lambda: data.overlapping(DIGITS, window=5, stride=4), "must end with the last of the 10 classes"),
     (lambda: data.overlapping(DIGITS, window=2, stride=3), r"stride must be in \[1, window=2\].* got 3"),

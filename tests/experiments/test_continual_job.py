@@ -102,6 +102,25 @@ def test_every_row_of_the_default_has_a_method():
       assert method.name == setting.FACTORY.get(name, name)
 
 
+def test_every_configuration_of_a_study_has_its_hyperparameters():
+  named = {name: config for name, config in configs.CONFIGS.items() if config.tuned}
+  assert {config.tuned for config in named.values()} == set(configs.TUNED)
+  for config in named.values():
+    for name, hyper in configs.TUNED[config.tuned].items():
+      assert configs.hyper_of(name, config) == hyper != configs.METHODS[name]
+      setting.method_of(name, hyper, config)
+
+
+@pytest.mark.slow
+def test_networks_apart_forget_nothing_and_a_hypernetwork_may_be_told_the_task(tmp_path):
+  arguments = ("--config=mnist_permuted", "--dataset=digits", "--tasks=2", "--methods=single_task,hypernetwork", *TINY)
+  assert jobs.main(run, f"--out={tmp_path / 'out'}", *arguments) == 0
+  rows = {row["method"]: row for row in json.loads((tmp_path / "out" / "results.json").read_text())["rows"]}
+  alone, matrix = rows["single_task"], np.array(rows["single_task"]["matrix"])
+  assert alone["bwt"] == 0 and (np.diag(matrix) == matrix[-1]).all() and matrix.min() < 40 < alone["acc"]
+  assert rows["hypernetwork"]["acc"] > 40  # chance is 10
+
+
 @pytest.mark.slow
 def test_tasks_that_share_classes(tmp_path):
   arguments = ("--scenario=overlap", "--tasks=4", "--methods=cuber,if2net", *TINY)

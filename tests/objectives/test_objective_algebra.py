@@ -69,6 +69,15 @@ def test_per_task_equals_a_loop_and_marks_empty_tasks():
   assert aux["valid"].tolist() == [True, False, True] and "weight" not in aux
 
 
+def test_the_rows_of_per_task_are_the_gradients_of_the_tasks():
+  stack, batch = _tasks([[True] * 12, [False] * 12, [True] * 5 + [False] * 7])
+  values, aux, rows = jax.jit(lambda p, b: objectives.per_task(XENT).rows(p, b, view()))(PARAMS, batch)
+  alone = lambda part, v: jax.grad(lambda p: XENT(p, {**part, "valid": v}, view())[0])(PARAMS)
+  want = jax.tree.map(lambda *x: jnp.stack(x), *map(alone, stack, batch["valid"]))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), rows, want)
+  assert values[1] == 0 and aux["valid"].tolist() == [True, False, True]
+
+
 def test_per_task_draws_apart_for_each_task():
   stack, _ = _tasks([[True] * 12])
   batch = jax.tree.map(lambda x: jnp.stack([x, x]), stack[0])

@@ -15,27 +15,38 @@ SCENARIOS = ("class", "task", "domain", "permuted", "rotated", "blurry", "free",
 
 
 def make_stream(
-  dataset: Dataset | str, scenario: str, *, tasks: int | None = None, seed: int | None = None
+  dataset: Dataset | str,
+  scenario: str,
+  *,
+  tasks: int | None = None,
+  seed: int | None = None,
+  degrees: float | None = None,
+  known_task: bool = False,
 ) -> TaskStream:
   """The stream of a scenario by its name; `seed` draws the order of classes or groups, or the permutations.
 
   "group" has a task a group by default; "overlap" cuts C classes into windows of 2 C / (tasks + 1), 4 by default, each
-  of which shares half of its classes with the next.
+  of which shares half of its classes with the next. `degrees` (180 by default) belongs to "rotated", `known_task` to it
+  and "permuted".
 
   Raises:
-    ValueError: an unknown scenario, or a number of tasks that it does not allow.
+    ValueError: an unknown scenario, a number of tasks that it does not allow, or an option that it does not have.
 
   Example:
     >>> make_stream("digits", "class", tasks=2).name
     'digits, class-incremental, 2 tasks'
   """
   check.one_of("scenario", scenario, SCENARIOS)
+  if degrees is not None and scenario != "rotated":
+    raise ValueError(f"degrees belongs to the scenario 'rotated', got {scenario!r}")
+  if known_task and scenario not in ("rotated", "permuted"):
+    raise ValueError(f"known_task belongs to the scenarios 'rotated' and 'permuted', got {scenario!r}")
   if scenario in ("class", "task", "domain"):
     return by_class(as_dataset(dataset), scenario, tasks, None, seed)
   if scenario == "permuted":
-    return permuted(dataset, tasks=tasks or 5, seed=seed or 0)
+    return permuted(dataset, tasks=tasks or 5, seed=seed or 0, known_task=known_task)
   if scenario == "rotated":
-    return rotated(dataset, tasks=tasks or 5)
+    return rotated(dataset, tasks=tasks or 5, degrees=180.0 if degrees is None else degrees, known_task=known_task)
   if scenario == "blurry":
     return blurry(dataset, tasks=tasks, seed=seed or 0)
   if scenario == "group":

@@ -14,7 +14,9 @@ from unlearnjax.data.splits import as_dataset
 from unlearnjax.data.streams import TaskStream, classification
 
 
-def permuted(dataset: Dataset | str, *, tasks: int = 5, seed: int = 0, keep_first: bool = True) -> TaskStream:
+def permuted(
+  dataset: Dataset | str, *, tasks: int = 5, seed: int = 0, keep_first: bool = True, known_task: bool = False
+) -> TaskStream:
   """All classes in every task, the pixels permuted by another permutation in each.
 
   Args:
@@ -22,6 +24,7 @@ def permuted(dataset: Dataset | str, *, tasks: int = 5, seed: int = 0, keep_firs
     tasks: how many. The table holds a copy of the data a task.
     seed: draws the permutations.
     keep_first: leaves the first task as it is; the code of GEM permutes it too.
+    known_task: gives test rows the column "task": learners that keep the tasks apart may read it.
 
   Example:
     >>> stream = permuted("digits", tasks=3)
@@ -38,11 +41,16 @@ def permuted(dataset: Dataset | str, *, tasks: int = 5, seed: int = 0, keep_firs
   def change(x: np.ndarray, task: int) -> np.ndarray:
     return x.reshape(len(x), -1)[:, orders[task]].reshape(x.shape)
 
-  return _by_input(dataset, "permuted", tasks, change)
+  return _by_input(dataset, "permuted", tasks, change, known_task)
 
 
 def rotated(
-  dataset: Dataset | str, *, tasks: int = 5, degrees: float | Sequence[float] = 180.0, fill: float | None = None
+  dataset: Dataset | str,
+  *,
+  tasks: int = 5,
+  degrees: float | Sequence[float] = 180.0,
+  fill: float | None = None,
+  known_task: bool = False,
 ) -> TaskStream:
   """All classes in every task, the images turned by another angle in each.
 
@@ -51,6 +59,7 @@ def rotated(
     tasks: how many.
     degrees: one angle a task; a number spreads the tasks evenly over [0, degrees).
     fill: value of the corners that come in; the smallest value of a pixel by default.
+    known_task: gives test rows the column "task".
 
   Raises:
     ValueError: inputs that are no images, or another number of angles than tasks.
@@ -71,7 +80,7 @@ def rotated(
   def change(x: np.ndarray, task: int) -> np.ndarray:
     return rotate(x, angles[task], lowest if fill is None else fill)
 
-  return _by_input(dataset, "rotated", tasks, change, angle=np.float32(angles))
+  return _by_input(dataset, "rotated", tasks, change, known_task, angle=np.float32(angles))
 
 
 def rotate(x: np.ndarray, degrees: float, fill: float = 0.0) -> np.ndarray:
@@ -100,7 +109,9 @@ def rotate(x: np.ndarray, degrees: float, fill: float = 0.0) -> np.ndarray:
   return ((1 - fy) * upper + fy * lower).astype(x.dtype)
 
 
-def _by_input(dataset: Dataset, scenario: str, tasks: int, change: Callable, **per_task: np.ndarray) -> TaskStream:
+def _by_input(
+  dataset: Dataset, scenario: str, tasks: int, change: Callable, known_task: bool, **per_task: np.ndarray
+) -> TaskStream:
   """All classes in every task, the inputs changed by `change(x, task)`: one table that holds a copy a task."""
   classification(dataset)
   check.positive("tasks", tasks)
@@ -117,7 +128,7 @@ def _by_input(dataset: Dataset, scenario: str, tasks: int, change: Callable, **p
       "id": offset + np.arange(tasks * count, dtype=np.int32),
       "origin": np.tile(source.ids, tasks),
     }
-    if part == "train":
+    if part == "train" or known_task:
       columns["task"] = np.repeat(np.arange(tasks, dtype=np.int32), count)
     columns |= {name: np.repeat(values, count) for name, values in per_task.items()}
     tables.append(Examples(columns))

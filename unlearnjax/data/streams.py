@@ -1,7 +1,7 @@
 """Streams of tasks for continual learning: selections of one table, in an order that is a value.
 
 Every training row carries the column "task". Test rows carry it only where the scenario grants it (`task_incremental`,
-`overlapping`): elsewhere a model that wants to know the task finds nothing to read.
+`overlapping`, `known_task=True`): elsewhere a model that wants to know the task finds nothing to read.
 """
 
 from __future__ import annotations

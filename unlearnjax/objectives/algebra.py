@@ -96,7 +96,8 @@ def penalty(f: Callable[..., Array], *, reference: str | None = None) -> Objecti
 
 class PerTask:
   """An objective of T tasks: called, it gives their losses; `rows` gives their gradients, one forward and one backward
-  a task, where a Jacobian of the vector of losses would run T times through all of them."""
+  a task, where a Jacobian of the vector of losses would run T times through all of them. Accelerators take all tasks at
+  once, a CPU one after another: see `_over_tasks`."""
 
   def __init__(self, objective: Objective):
     self.objective = objective
@@ -118,8 +119,15 @@ class PerTask:
     valid = jnp.asarray(batch["valid"], bool)
     if valid.ndim != 2:
       raise ValueError(f"a role of several tasks needs valid as bool[T, B], got shape {valid.shape}")
+    one = lambda part, key: f(part, view._replace(rng=key))
+
+    def in_turn(batch, keys):  # keeps a task's activations in the cache, and leaves out tasks without examples
+      parts = jax.eval_shape(lambda tree: jax.tree.map(lambda x: x[0], tree), (batch, keys))
+      nothing = lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, *parts))
+      return jax.lax.map(lambda item: jax.lax.cond(item[0]["valid"].any(), one, nothing, *item), (batch, keys))
+
     keys = jax.random.split(view.rng, valid.shape[0])
-    return jax.vmap(lambda part, key: f(part, view._replace(rng=key)))(dict(batch), keys)
+    return jax.lax.platform_dependent({**batch, "valid": valid}, keys, cpu=in_turn, default=jax.vmap(one))
 
   def _aux(self, aux, batch):
     if jax.tree.leaves(aux.get("state", ())):

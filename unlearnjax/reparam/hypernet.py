@@ -232,10 +232,13 @@ def hypernet_regularizer(net: Hypernet, *, reference: str = "snapshot", seen: st
     count = jnp.asarray(entry(view.refs, seen))
     phi = {**params, "tasks": fixed["tasks"]}
 
-    def add(total, task):
+    def gap(task):
       new, old = net.generate(phi, task, view.refs), net.generate(fixed, task, view.refs)
       gaps = jax.tree.map(lambda a, b: jnp.sum(jnp.square(a.astype(jnp.float32) - b.astype(jnp.float32))), new, old)
-      return total + jnp.where(task < count, sum(jax.tree.leaves(gaps)), 0.0), None
+      return sum(jax.tree.leaves(gaps))
+
+    def add(total, task):
+      return total + jax.lax.cond(task < count, gap, lambda task: jnp.zeros(()), task), None
 
     total, _ = jax.lax.scan(jax.checkpoint(add), jnp.zeros(()), jnp.arange(net.tasks))
     return total / jnp.maximum(count, 1), {}

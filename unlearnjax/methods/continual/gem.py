@@ -30,7 +30,7 @@ def gem(
   Args:
     margin: memory strength, >= 0; without it little is left of the method.
     memory_per_task: examples of each task.
-    tasks: room for so many; places that are not used cost time.
+    tasks: room for so many; on an accelerator, places that are not used cost time.
     tx: optimizer, SGD 0.1 by default. Momentum mixes old directions in.
     epochs: passes over each task.
     batch_size: rows of a step.
