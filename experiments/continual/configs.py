@@ -141,10 +141,10 @@ TUNED: Mapping[str, Mapping[str, Hyper]] = {
   "mnist_permuted": {
     "hypernetwork": {
       "adam": 1e-3,
-      "beta": 0.01,
-      "epochs": 10,
-      "batch_size": 64,
-      "net": {"hidden": [50, 50], "chunk": 4000, "task_size": 64, "chunk_size": 32},
+      "beta": 0.1,
+      "epochs": 20,
+      "batch_size": 128,
+      "net": {"hidden": [100, 100], "chunk": 8000, "task_size": 64, "chunk_size": 32},
     },
   },
   "fashion_overlap": {"gpm": {"rate": 0.03}},
