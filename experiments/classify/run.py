@@ -15,6 +15,7 @@ from experiments.classify import options
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(options)
 flags.DEFINE_integer("seeds", 1, "How many models, requests and runs of every method.", lower_bound=1)
+flags.DEFINE_string("title", None, "Head of the table; by default what is forgotten of which data set.")
 flags.DEFINE_integer("first_seed", 0, "Seeds are first_seed, first_seed + 1, ...", lower_bound=0)
 
 
@@ -37,11 +38,11 @@ def experiment() -> None:
     for name in names:
       for seed in seeds:
         table.add(row_of(setting, name, methods.get(name), seed))
-      summary.write(out, config, names, page=False)
+      summary.write(out, config, names, page=False, title=FLAGS.title)
   except KeyboardInterrupt:
-    summary.write(out, config, names, page=True)
+    summary.write(out, config, names, page=True, title=FLAGS.title)
     raise
-  summary.write(out, config, names, page=True)
+  summary.write(out, config, names, page=True, title=FLAGS.title)
   print(f"\n{out / 'report.html'}")
 
 

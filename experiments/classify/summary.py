@@ -38,11 +38,11 @@ COLUMNS = (
 )
 
 
-def spec(config: Config) -> Spec:
-  """What the report of a configuration is about."""
+def spec(config: Config, title: str | None = None) -> Spec:
+  """What the report of a configuration is about, under a title of its own if there is one."""
   what = config.forget.replace(":", " ")
   return Spec(
-    title=f"Forgetting {what} of {config.dataset}",
+    title=title or f"Forgetting {what} of {config.dataset}",
     question=(
       f"A {config.model} was trained on {config.dataset}; {what} must be forgotten. Which method comes closest to a "
       "model that was retrained without it, and what does it cost?"
@@ -63,12 +63,12 @@ def finished_rows(out: pathlib.Path, order: list[str]) -> list[dict[str, Any]]:
   return sorted(rows, key=lambda r: (place.get(r["method"], len(place)), r["method"], r["seed"]))
 
 
-def write(out: pathlib.Path, config: Config, order: list[str], *, page: bool) -> None:
+def write(out: pathlib.Path, config: Config, order: list[str], *, page: bool, title: str | None = None) -> None:
   """Writes `results.json` from the rows that stand, and with `page` the plots and `report.html`."""
   rows = finished_rows(out, order)
   plain = [{k: v for k, v in row.items() if k != "confidences"} for row in rows]
   first = {row["method"]: row["confidences"] for row in reversed(rows) if "confidences" in row}
-  save(out, "classify", config.describe(), plain, spec(config), first if page else None)
+  save(out, "classify", config.describe(), plain, spec(config, title), first if page else None)
 
 
 def save(
