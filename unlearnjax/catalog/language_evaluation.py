@@ -33,7 +33,7 @@ ROWS = (
     2024,
     "losses edits guards data metrics",
     arxiv="2407.06460",
-    factories="metrics.verbatim_memorization metrics.knowledge_memorization metrics.priv_leak data.folds",
+    factories="metrics.verbatim_memorization metrics.knowledge_memorization metrics.priv_leak data.folds data.name_clozes",
     experiment="experiments.language.run",
   ),
   _paper(
@@ -55,7 +55,7 @@ ROWS = (
     2024,
     "losses reparam data metrics",
     arxiv="2406.16810",
-    factories="data.contracts data.load_pistol data.split_edges",
+    factories="data.contracts data.load_pistol data.split_edges metrics.mean_reciprocal_rank metrics.top_hit_ratio",
     experiment="experiments.language.run",
   ),
   _paper(35, "MAC", "Memory of Amortized Contexts", "Tack", 2024, "reparam memory amortized metrics"),
