@@ -33,7 +33,8 @@ ROWS = (
     2024,
     "losses edits guards data metrics",
     arxiv="2407.06460",
-    factories="metrics.verbatim_memorization metrics.knowledge_memorization metrics.priv_leak data.folds data.name_clozes",
+    factories="metrics.verbatim_memorization metrics.knowledge_memorization metrics.priv_leak data.folds "
+    "data.name_clozes",
     experiment="experiments.language.run",
   ),
   _paper(
