@@ -17,6 +17,7 @@ EXTRAS = {
   "curvature": ("matfree",),
   "privacy": ("dp-accounting",),
   "launch": ("xmanager", "protobuf"),
+  "tensorboard": ("tensorboardX",),
   "docs": ("jupytext", "mkdocs", "mkdocs-material", "mkdocstrings-python"),
   "tpu-aot": ("jax",),
   "parity": ("torch", "transformers"),

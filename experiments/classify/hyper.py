@@ -58,7 +58,7 @@ DIGITS: Mapping[str, Hyper] = {
   "sisa": {"shards": 5, "slices": 5},
   "boundary_shrink": {"rate": 0.01, "eps": 0.3, "epochs": 4, "batch_size": 64},
   "boundary_expanding": {"rate": 0.003, "epochs": 4, "batch_size": 64},
-  "duck": {"adam": 1e-3, "ratio": 4, "epochs": 2, "batch_size": 128, "polish_epochs": 1},
+  "duck": {"adam": 3e-3, "ratio": 4, "epochs": 2, "batch_size": 128, "polish_epochs": 1},
   "scar": {"adam": 4e-3, "epochs": 4, "batch_size": 32},
   "scar_self": {"adam": 4e-3, "epochs": 60, "batch_size": 32},
   "laf": {"extract_adam": 3e-3, "align_adam": 6e-3},
@@ -127,6 +127,7 @@ _DIGITS_RANDOM: Mapping[str, Hyper] = {
   "jit_lipschitz": {"rate": 1e-5},
   "pgu": {"rate": 0.05, "epochs": 2},
   "boundary_shrink": {"rate": 1e-3, "epochs": 1},
+  "duck": {"adam": 1e-3},
 }
 _SETS_OF_ROWS = ("random", "ids", "worst", "easy")
 _SETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "olivetti")
