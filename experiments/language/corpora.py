@@ -28,7 +28,7 @@ class Kind(NamedTuple):
     setting: of a seed.
     spec: what the report is about.
     shown: columns on the console.
-    without: methods that need wordings of answers which these data do not have.
+    without: methods that need wordings, prompts or questions which these data do not have.
   """
 
   configs: Mapping[str, Config]

@@ -145,6 +145,7 @@ def _contracts_spec(config: ContractsConfig) -> Spec:
 
 
 GENERAL = tuple(name for name in configs.METHODS if name.endswith("_general"))  # they need text of another kind
+UNSEEN = ("eco", "knowledge_unlearning", "knowledge_sequential")  # they need questions that nobody learnt
 TRAIN = dict(epochs=80, learning_rate=5e-3)
 CONTRACTS = corpora.Kind(
   {
@@ -158,7 +159,7 @@ CONTRACTS = corpora.Kind(
   ContractsSetting,
   _contracts_spec,
   shown=("gap", "rouge_forget", "drop_neighbours", "drop_connected", "drop_independent", "nll_forget", "seconds"),
-  without=GENERAL,
+  without=(*UNSEEN, *GENERAL),
 )
 
 
@@ -220,5 +221,5 @@ KNOWUNDO = corpora.Kind(
   KnowUnDoSetting,
   _knowundo_spec,
   ("gap", "success", *KnowUnDoSetting.compared, "perplexity", "seconds"),
-  without=("uld", *GENERAL),
+  without=("uld", *UNSEEN, *GENERAL),
 )
