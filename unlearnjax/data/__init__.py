@@ -47,18 +47,18 @@ from unlearnjax.data.tofu import Tofu, load_tofu
 from unlearnjax.data.worst import worst_case
 
 __all__ = [
+  "DETECTORS",
+  "NAMES",
+  "QA",
+  "REFUSALS",
+  "SCENARIOS",
   "Contracts",
   "Coreset",
-  "DETECTORS",
   "Dataset",
   "Edge",
   "EdgeSplit",
   "Examples",
   "KnowUnDo",
-  "NAMES",
-  "QA",
-  "REFUSALS",
-  "SCENARIOS",
   "TaskStream",
   "Tofu",
   "answers_table",
