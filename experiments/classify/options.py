@@ -41,7 +41,7 @@ def guarded(job: Callable[[], None]) -> Callable[[list[str]], None]:
       if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}; flags look like --out=DIRECTORY")
       job()
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, ImportError) as error:
       if logging.level_debug():
         raise
       print("error:", " ".join(str(error).split()), file=sys.stderr)

@@ -36,10 +36,6 @@ class BooksConfig(corpora.CorpusConfig):
 
   dataset: str = "books"
   forget: str = "war_of_the_worlds"
-  epochs: int = 60
-  learning_rate: float = 5e-3
-  batch_size: int = 16
-  dim: int = 96
   chunks: int = 48
   general: int = 48
   length: int = 64
@@ -66,10 +62,7 @@ class BooksSetting(corpora.Corpus):
     names = dict.fromkeys((self.config.forget, *LEARNT))
     return {name: data.load_text(name) for name in (*names, *data.texts.PLAIN)}
 
-  @functools.cached_property
-  def tokenizer(self):
-    if self.config.model != "scratch":
-      return models.load_tokenizer(self.config.model)
+  def trained_tokenizer(self):
     return models.train_bpe(
       [text for name, text in self.texts.items() if name != "wikitext2_test"], self.config.vocab_size
     )
@@ -125,7 +118,7 @@ class BooksSetting(corpora.Corpus):
   def named(self, model: uj.Model) -> np.ndarray:
     """MUSE's KnowMem of `clozes`, f[N] in percent, of as many words as a name has: the model never learnt to stop."""
     source = self.clozes[0]
-    said, names = corpora.greedy(model, source, source.column("prompt"), self.tokenizer)
+    said, names = corpora.greedy(self, model, source, source.column("prompt"))
     said = [" ".join(text.split()[: len(name.split())]) for text, name in zip(said, names)]
     return 100 * metrics.knowledge_memorization(said, names)
 
@@ -134,7 +127,7 @@ class BooksSetting(corpora.Corpus):
     right = {name: 100 * float(one.correct.sum() / one.mask.sum()) for name, one in said.items()}
     perplexity = lambda one: float(np.exp(min(-one.logp.sum() / one.mask.sum(), 80)))
     forget = self.sets["forget"]
-    continued = corpora.greedy(model, forget, np.full(len(forget), self.config.prompt), self.tokenizer)
+    continued = corpora.greedy(self, model, forget, np.full(len(forget), self.config.prompt))
     named, gone = self.named(model), self.clozes[1]
     return {
       "verbmem": 100 * float(metrics.verbatim_memorization(*continued).mean()),
@@ -201,7 +194,7 @@ def _spec(config: BooksConfig) -> Spec:
 
 
 BOOKS = corpora.Kind(
-  {"books": BooksConfig(speed=0.3)},
+  {"books": BooksConfig(dim=96, epochs=60, batch_size=16, speed=0.3)},
   BooksSetting,
   _spec,
   (

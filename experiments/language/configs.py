@@ -19,27 +19,46 @@ from unlearnjax import guards, methods, models, objectives, reparam, updates
 from unlearnjax.report import Column, Spec
 
 
-def recipe_of(config: Any) -> uj.Recipe:
-  """AdamW, clipped, along a cosine; `config` has `learning_rate`, `epochs` and `batch_size`."""
-  tx = optax.chain(
-    optax.clip_by_global_norm(1.0),
-    optax.adamw(config.learning_rate, weight_decay=0.01),
-    updates.by_progress(updates.cosine()),
-  )
-  return uj.Recipe(tx, config.epochs, config.batch_size, objectives.nll)
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A Transformer from scratch and how it is trained.
+
+  Attributes:
+    dim, depth, heads: of the Transformer.
+    epochs, learning_rate, batch_size: AdamW, clipped, along a cosine.
+  """
+
+  dim: int = 64
+  depth: int = 2
+  heads: int = 4
+  epochs: int = 30
+  learning_rate: float = 5e-3
+  batch_size: int = 32
+
+  @functools.cached_property
+  def recipe(self) -> uj.Recipe:
+    """How it is trained."""
+    tx = optax.chain(
+      optax.clip_by_global_norm(1.0),
+      optax.adamw(self.learning_rate, weight_decay=0.01),
+      updates.by_progress(updates.cosine()),
+    )
+    return uj.Recipe(tx, self.epochs, self.batch_size, objectives.nll)
+
+  def describe(self) -> dict[str, Any]:
+    """A JSON value that is equal exactly for equal configurations."""
+    return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-  """Everything that decides the numbers.
+class Config(Trained):
+  """Everything that decides the numbers; see also `Trained`, which the original and the oracle are.
 
   Attributes:
     dataset: "authors" (made up, no files) or "tofu".
     forget: share of the authors to forget, 0.1; for TOFU "forget01", "forget05" or "forget10".
     model: "scratch", or the directory of a Hugging Face checkpoint whose fine-tuning takes the place of training.
     authors: people in the made-up data, without as many again as are forgotten, who are never trained on.
-    dim, depth, heads: of the Transformer from scratch.
-    epochs, learning_rate, batch_size: of the original and of the oracle (AdamW, clipped, cosine).
     evaluated: questions of the retain set that are scored.
     relearn_rate, relearn_steps: of the relearning attack on half of the forget set.
     curve_points: how often every fit of a method is looked at; 0 draws no curves.
@@ -51,31 +70,16 @@ class Config:
   forget: str = "0.1"
   model: str = "scratch"
   authors: int = 60
-  dim: int = 64
-  depth: int = 2
-  heads: int = 4
-  epochs: int = 30
-  learning_rate: float = 5e-3
-  batch_size: int = 32
   evaluated: int = 120
   relearn_rate: float = 1e-3
   relearn_steps: int = 10
   curve_points: int = 10
   curve_retained: int = 40
 
-  @functools.cached_property
-  def recipe(self) -> uj.Recipe:
-    """How the original and the oracle are trained."""
-    return recipe_of(self)
-
   @property
   def pace(self) -> float:
     """Multiplies the rates of `METHODS`, which were chosen for the people made up here."""
     return 1.0
-
-  def describe(self) -> dict[str, Any]:
-    """A JSON value that is equal exactly for equal configurations."""
-    return dataclasses.asdict(self)
 
 
 CONFIGS: Mapping[str, Config] = {

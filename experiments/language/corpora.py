@@ -45,10 +45,6 @@ class Corpus(Setting):
   kept: tuple[str, ...] = ("retain",)
   compared: tuple[str, ...] = ()
 
-  def __init__(self, config: Config, seed: int, run: uj.Run):
-    self.config, self.seed, self.run = config, seed, run
-    self.read()  # what is missing is said before a directory is claimed
-
   def read(self) -> Any:
     """The data as they lie in their files."""
     raise NotImplementedError
@@ -92,19 +88,20 @@ class Corpus(Setting):
     return {}
 
 
-def greedy(model: uj.Model, source: uj.Examples, prompts: np.ndarray, tokenizer: Any) -> tuple[list[str], list[str]]:
+def greedy(setting: Setting, model: uj.Model, source: uj.Examples, prompts: np.ndarray) -> tuple[list[str], list[str]]:
   """(what the model says after the first `prompts` tokens of every row, what the row says), without the prompts."""
   tokens, mask = source.column("tokens"), source.column("mask")
   padded = models.pad_tokens([list(ids[:n]) for ids, n in zip(tokens, prompts)], length=int(prompts.max()), side="left")
-  longest = int(max(m[n:].sum() for m, n in zip(mask, prompts)))
+  longest = setting.room(padded["tokens"].shape[1], int(max(m[n:].sum() for m, n in zip(mask, prompts))))
+  tokenizer = setting.tokenizer
   out = models.generate(model, padded["tokens"], longest, segment_ids=padded["segment_ids"], stop=tokenizer.eos_id)
   said = [tokenizer.decode(ids[:n]) for ids, n in zip(np.asarray(out.tokens), np.asarray(out.lengths))]
   return said, [tokenizer.decode(ids[n:][m[n:]]) for ids, m, n in zip(tokens, mask, prompts)]
 
 
-def answered(model: uj.Model, source: uj.Examples, tokenizer: Any, **kind: str) -> np.ndarray:
+def answered(setting: Setting, model: uj.Model, source: uj.Examples, **kind: str) -> np.ndarray:
   """ROUGE recall of greedy answers to the questions of a `data.answers_table`, f[N] in percent."""
-  said, truth = greedy(model, source, source.column("prompt"), tokenizer)
+  said, truth = greedy(setting, model, source, source.column("prompt"))
   return 100 * metrics.rouge(said, truth, **kind)
 
 

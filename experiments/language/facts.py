@@ -16,7 +16,8 @@ import numpy as np
 import unlearnjax as uj
 from experiments.language import configs, corpora
 from experiments.language.corpora import CorpusConfig
-from unlearnjax import data, losses, metrics, models
+from experiments.language.setting import words_of
+from unlearnjax import data, losses, metrics
 from unlearnjax.report import Column, Spec
 
 
@@ -54,12 +55,8 @@ class Questions(corpora.Corpus):
   def parts(self) -> dict[str, list[data.QA]]:
     return self.read()
 
-  @functools.cached_property
-  def tokenizer(self):
-    if self.config.model != "scratch":
-      return models.load_tokenizer(self.config.model)
-    said = data.texts_of([row for rows in self.parts.values() for row in rows])
-    return models.train_words([*said, *(f" {text}" for text in data.REFUSALS)], 4096)
+  def trained_tokenizer(self):
+    return words_of([row for rows in self.parts.values() for row in rows], data.REFUSALS)
 
   @functools.cached_property
   def sets(self) -> dict[str, uj.Examples]:
@@ -91,7 +88,10 @@ class ContractsSetting(Questions):
     else:
       sizes = {name: getattr(c, name) for name in ("path", "block", "clique", "pairs", "people")}
       graph = data.contracts(seed=self.seed, **sizes)
-    return data.split_edges(graph, [name.strip() for name in c.forget.split(",")])._asdict()
+    parts = data.split_edges(graph, [name.strip() for name in c.forget.split(",")])._asdict()
+    if not any(parts[place] for place in PLACES):
+      raise ValueError(f"forget={c.forget} names every edge, which leaves nothing in the retain set")
+    return parts
 
   @functools.cached_property
   def request(self) -> uj.ForgetRequest:
@@ -101,7 +101,7 @@ class ContractsSetting(Questions):
   def scores(self, model: uj.Model) -> dict[str, Any]:
     chosen = {name: corpora.spread(self.sets[name], self.config.evaluated) for name in self.learnt}
     both = functools.reduce(lambda a, b: a + b, chosen.values())  # one program for all places
-    found = corpora.answered(model, both, self.tokenizer, kind="rouge1")
+    found = corpora.answered(self, model, both, kind="rouge1")
     ends = np.cumsum([0, *map(len, chosen.values())])
     table: dict[str, Any] = {}
     for name, a, b in zip(chosen, ends, ends[1:]):
@@ -146,15 +146,15 @@ def _contracts_spec(config: ContractsConfig) -> Spec:
 
 GENERAL = tuple(name for name in configs.METHODS if name.endswith("_general"))  # they need text of another kind
 UNSEEN = ("eco", "knowledge_unlearning", "knowledge_sequential")  # they need questions that nobody learnt
-TRAIN = dict(epochs=80, learning_rate=5e-3)
+EPOCHS = 80  # of contracts and people, whose texts are longer
 CONTRACTS = corpora.Kind(
   {
-    "contracts": ContractsConfig(**TRAIN, speed=0.3),
+    "contracts": ContractsConfig(epochs=EPOCHS, speed=0.3),
     "contracts_tiny": ContractsConfig(
       path=2, block=0, clique=3, pairs=2, dim=32, depth=1, heads=2, epochs=2, evaluated=8, relearn_steps=1
     ),
-    "pistol1": ContractsConfig(dataset="pistol1", forget="A_B", **TRAIN, speed=0.3),
-    "pistol2": ContractsConfig(dataset="pistol2", forget="20_21", dim=128, **TRAIN, speed=0.3),
+    "pistol1": ContractsConfig(dataset="pistol1", forget="A_B", epochs=EPOCHS, speed=0.3),
+    "pistol2": ContractsConfig(dataset="pistol2", forget="20_21", dim=128, epochs=EPOCHS, speed=0.3),
   },
   ContractsSetting,
   _contracts_spec,
@@ -187,8 +187,8 @@ class KnowUnDoSetting(Questions):
       "retention_success": right["retain"],
       "retention_success_val": right["retention_val"],
       "perplexity": float(np.exp(min(-held.logp.sum() / held.mask.sum(), 80))),
-      "rouge_forget": float(corpora.answered(model, chosen["forget"], self.tokenizer).mean()),
-      "rouge_retain": float(corpora.answered(model, chosen["retain"], self.tokenizer).mean()),
+      "rouge_forget": float(corpora.answered(self, model, chosen["forget"]).mean()),
+      "rouge_retain": float(corpora.answered(self, model, chosen["retain"]).mean()),
     }
     return {"success": float(np.mean([table[k] for k in self.compared])), **table}
 
@@ -215,8 +215,8 @@ def _knowundo_spec(config: KnowUnDoConfig) -> Spec:
 
 KNOWUNDO = corpora.Kind(
   {
-    "knowundo": KnowUnDoConfig(dim=128, evaluated=110, **TRAIN),
-    "knowundo_small": KnowUnDoConfig(people=12, evaluated=60, **TRAIN),
+    "knowundo": KnowUnDoConfig(dim=128, evaluated=110, epochs=EPOCHS),
+    "knowundo_small": KnowUnDoConfig(people=12, evaluated=60, epochs=EPOCHS),
   },
   KnowUnDoSetting,
   _knowundo_spec,

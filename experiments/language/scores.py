@@ -71,7 +71,7 @@ def rouge(setting, model: uj.Model, source: uj.Examples, name: str) -> np.ndarra
   tokens, prompt = source.column("tokens"), source.column("prompt")
   rows = [list(ids[:n]) for ids, n in zip(tokens, prompt)]
   padded = models.pad_tokens(rows, length=int(setting.sets[name].columns["prompt"].max()), side="left")
-  new = tokens.shape[1] - int(prompt.min())
+  new = setting.room(padded["tokens"].shape[1], tokens.shape[1] - int(prompt.min()))
   eos = setting.tokenizer.eos_id
   out = models.generate(model, padded["tokens"], new, segment_ids=padded["segment_ids"], stop=eos)
   answers = [setting.tokenizer.decode(ids[:n]) for ids, n in zip(np.asarray(out.tokens), np.asarray(out.lengths))]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +35,7 @@ def questions(config: Config, seed: int) -> Questions:
   """What is learnt, forgotten and measured.
 
   Raises:
-    ValueError: an unknown data set, or a share outside (0, 1).
+    ValueError: an unknown data set, or a share outside (0, 1) or of everybody.
     FileNotFoundError: TOFU's files are not there.
   """
   if config.dataset == "tofu":
@@ -42,6 +44,8 @@ def questions(config: Config, seed: int) -> Questions:
   share = float(config.forget)
   uj.core.check.fraction("forget", share, one=False)
   gone = max(1, round(share * config.authors))
+  if gone == config.authors:
+    raise ValueError(f"forget={config.forget} of {config.authors} authors leaves nobody in the retain set")
   rows = authors.fictitious_authors(config.authors + gone, seed=seed)
   first, held = config.authors - gone, config.authors
   pick = lambda low, high: [row for row in rows if low <= row.subject < high]
@@ -56,7 +60,24 @@ class Setting:
 
   def __init__(self, config: Config, seed: int, run: uj.Run):
     self.config, self.seed, self.run = config, seed, run
-    self.questions = questions(config, seed)
+    self.read()
+    if config.model != "scratch":
+      self.config = dataclasses.replace(config, **sizes(config.model))
+      self.check_context()
+
+  def read(self) -> None:
+    """Reads the data; what is missing is said before a directory is claimed."""
+    self.questions = questions(self.config, self.seed)
+
+  def check_context(self) -> None:
+    """Refuses rows that are longer than what the checkpoint reads."""
+    longest, context = self.sets["forget"].columns["tokens"].shape[1], self.base.fn.config.context
+    if longest > context:
+      raise ValueError(f"{self.config.model} reads {context} tokens, but the longest question and answer has {longest}")
+
+  def room(self, length: int, new: int) -> int:
+    """How many of so many new tokens the model can write after a prompt of a length, at least 1."""
+    return max(1, min(new, self.base.fn.config.context - length))
 
   @functools.cached_property
   def tokenizer(self):
@@ -64,8 +85,11 @@ class Setting:
 
     if self.config.model != "scratch":
       return models.load_tokenizer(self.config.model)
-    said = answers.texts_of([row for part in self.questions[:5] for row in part])
-    return models.train_words([*said, *(f" {text}" for text in self.questions.refusals)], 4096)
+    return self.trained_tokenizer()
+
+  def trained_tokenizer(self):
+    """One that knows the words of the data."""
+    return words_of([row for part in self.questions[:5] for row in part], self.questions.refusals)
 
   @functools.cached_property
   def sets(self) -> dict[str, uj.Examples]:
@@ -89,7 +113,7 @@ class Setting:
     from unlearnjax import models
 
     if self.config.model != "scratch":
-      return models.load_hf(self.config.model)
+      return checkpoint(self.config.model)
     c = self.config
     fn = models.transformer("llama", vocab_size=self.tokenizer.vocab_size, dim=c.dim, depth=c.depth, heads=c.heads)
     return fn.init(self.key("base"))
@@ -192,6 +216,27 @@ class Setting:
 
   def key(self, name: str) -> jax.Array:
     return fold_name(jax.random.key(self.seed), name)
+
+
+def words_of(rows: Sequence[authors.QA], refusals: Sequence[str]):
+  """A tokenizer of the words of some questions and of the refusals."""
+  from unlearnjax import models
+
+  return models.train_words([*answers.texts_of(rows), *(f" {text}" for text in refusals)], 4096)
+
+
+@functools.lru_cache(maxsize=1)
+def checkpoint(directory: str) -> uj.Model:
+  """A Hugging Face checkpoint, read once for all seeds."""
+  from unlearnjax import models
+
+  return models.load_hf(directory)
+
+
+def sizes(directory: str) -> dict[str, int]:
+  """The fields of a `Config` that a checkpoint decides."""
+  config = checkpoint(directory).fn.config
+  return {name: getattr(config, name) for name in ("dim", "depth", "heads")}
 
 
 def _size(params: Any) -> int:

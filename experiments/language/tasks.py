@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 import unlearnjax as uj
-from experiments.language.configs import recipe_of
+from experiments.language.configs import Trained
 from unlearnjax.report import Column, Spec
 
 SYMBOLS, LENGTH = 16, 6
@@ -29,42 +28,25 @@ VOCABULARY = YES + 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-  """Everything that decides the numbers.
+class Config(Trained):
+  """Everything that decides the numbers; see also `Trained`. Hidden states are read after the second to last block.
 
   Attributes:
-    dim, depth, heads: of the Transformer; hidden states are read after the second to last block.
     train_size, test_size: questions of each skill, half of them with the answer yes.
-    epochs, learning_rate, batch_size: of learning all skills together (AdamW, clipped, cosine).
     rate: of training one skill on other labels (Adam).
     looks: how often that training is looked at; a row of `METHODS` says how many passes lie between.
   """
 
-  dim: int = 48
-  depth: int = 3
-  heads: int = 4
   train_size: int = 2000
   test_size: int = 300
-  epochs: int = 20
-  learning_rate: float = 3e-3
-  batch_size: int = 128
   rate: float = 5e-4
   looks: int = 10
 
-  @functools.cached_property
-  def recipe(self) -> uj.Recipe:
-    """How the skills are learned."""
-    return recipe_of(self)
-
-  def describe(self) -> dict[str, Any]:
-    """A JSON value that is equal exactly for equal configurations."""
-    return dataclasses.asdict(self)
-
 
 CONFIGS: Mapping[str, Config] = {
-  "skills": Config(),
+  "skills": Config(dim=48, depth=3, epochs=20, learning_rate=3e-3, batch_size=128),
   "tiny": Config(  # to see it run: one skill is learned
-    dim=16, depth=2, heads=2, train_size=300, test_size=40, epochs=8, learning_rate=1e-2, looks=2
+    batch_size=128, dim=16, depth=2, heads=2, train_size=300, test_size=40, epochs=8, learning_rate=1e-2, looks=2
   ),
 }
 METHODS: Mapping[str, dict[str, Any]] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,8 @@ def test_what_does_not_fit_is_refused():
     data.answers_table([], ByteTokenizer())
   with pytest.raises(ValueError, match="the question 'Who[?]' has no answer"):
     data.answers_table([data.QA("Who?", "")], ByteTokenizer())
+  with pytest.raises(ValueError, match="the tokenizer has no end token"):
+    data.answers_table([data.QA("Who?", "Me.")], types.SimpleNamespace(eos_id=None))
   with pytest.raises(ValueError, match=r"facts must be in \[1, 10\], got 11"):
     data.fictitious_authors(1, facts=11)
   with pytest.raises(ValueError, match="split must be one of forget01, forget05, forget10; got 'forget50'"):

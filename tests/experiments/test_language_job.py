@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -9,6 +10,12 @@ import subprocess
 import sys
 
 import pytest
+from toy_language import toy_lm
+
+import unlearnjax as uj
+from experiments.language.configs import CONFIGS, method_of
+from experiments.language.setting import Setting
+from unlearnjax.models import save_hf
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 pytest.importorskip("rouge_score", reason="rouge-score is in the extra 'lm'")
@@ -18,6 +25,41 @@ def run(*flags, timeout=500):
   env = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg"}
   command = [sys.executable, "-m", "experiments.language.run", *flags]
   return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout)
+
+
+def checkpoint(directory, **sizes):
+  pytest.importorskip("safetensors", reason="checkpoints need the extra 'lm'")
+  config = dataclasses.replace(CONFIGS["tiny"], model="scratch")
+  tokenizer = Setting(config, 0, uj.Run()).tokenizer
+  full = {"vocab_size": tokenizer.vocab_size, "dim": 8, "depth": 3, "heads": 2, "context": 64, **sizes}
+  save_hf(toy_lm("llama", **full), directory, tokenizer=tokenizer)
+  return dataclasses.replace(config, model=str(directory))
+
+
+def test_a_checkpoint_decides_the_sizes_and_how_long_answers_may_be(tmp_path):
+  setting = Setting(checkpoint(tmp_path / "lm"), 0, uj.Run())
+  assert (setting.config.dim, setting.config.depth, setting.config.heads) == (8, 3, 2)
+  assert setting.room(60, 10) == 4 and setting.room(64, 10) == 1 and setting.room(10, 10) == 10
+  method_of("rmu", setting.config, setting.tokenizer.vocab_size, 3)  # its site and width are those of the checkpoint
+
+
+@pytest.mark.parametrize(
+  "sizes, message",
+  [
+    ({"context": 8}, r"lm reads 8 tokens, but the longest question and answer has \d+$"),
+    ({"vocab_size": 300}, "the tokenizer has .* tokens, the model's vocab_size is 300: they do not belong together"),
+  ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_before_anything_is_written(sizes, message, tmp_path):
+  config = checkpoint(tmp_path / "lm", **sizes)
+  with pytest.raises(ValueError, match=message):
+    Setting(config, 0, uj.Run(out=tmp_path / "out"))
+  assert not (tmp_path / "out").exists()
+
+
+def test_a_share_of_everybody_is_refused():
+  with pytest.raises(ValueError, match="forget=0.99 of 10 authors leaves nobody in the retain set"):
+    Setting(dataclasses.replace(CONFIGS["tiny"], forget="0.99"), 0, uj.Run())
 
 
 @pytest.mark.slow

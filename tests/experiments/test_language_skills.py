@@ -15,7 +15,7 @@ from experiments.language import skill_plots, skills, tasks
 from unlearnjax.core import Run
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SMALL = tasks.Config(train_size=40, test_size=20)
+SMALL = tasks.Config(dim=48, depth=3, train_size=40, test_size=20)
 
 
 def test_questions_are_balanced_and_answered_by_their_rule():

@@ -64,6 +64,18 @@ def test_others_say_that_they_need_one():
       after(method, request._replace(retain=None))
 
 
+def test_an_answer_without_a_scored_token_is_refused():
+  _, request = told()
+  for role, rows in (("forget", request.forget), ("retain", request.retain)):
+    mask = rows.column("mask").copy()
+    mask[2] = False
+    bad = request._replace(**{role: rows.replace(mask=mask)})
+    with pytest.raises(
+      ValueError, match=rf"the {role} set must have a scored token .*'mask'.* 1 of {len(rows)}, row 2"
+    ):
+      after(methods.npo(**SGD), bad)
+
+
 def test_npo_reads_the_likelihoods_of_the_model_before_the_first_step():
   """With a second forward pass of the reference in the place of the column, every bit of the path is the same."""
   from unlearnjax.methods.language.recipe import unlearner

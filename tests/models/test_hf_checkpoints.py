@@ -94,6 +94,27 @@ def test_what_is_not_implemented_is_refused(saved, change, message):
     load_hf(saved)
 
 
+def test_damaged_files_are_named(saved):
+  edit(saved, rope_parameters={"rope_type": "linear"})
+  with pytest.raises(ValueError, match="config.json of a 'llama' must have 'factor', which is missing"):
+    load_hf(saved)
+  edit(saved, rope_parameters={})
+  (saved / "model.safetensors").write_bytes(b"no tensors" * 9)
+  with pytest.raises(ValueError, match="model.safetensors is damaged or no safetensors file"):
+    load_hf(saved)
+  (saved / "model.safetensors.index.json").write_text("{}")
+  with pytest.raises(ValueError, match="model.safetensors.index.json must have 'weight_map'"):
+    load_hf(saved)
+  (saved / "config.json").write_text("{")
+  with pytest.raises(ValueError, match="config.json is damaged: Expecting"):
+    load_hf(saved)
+  (saved / "words.json").unlink()
+  (saved / "tokenizer.json").write_text("{}")
+  pytest.importorskip("tokenizers", reason="tokenizers is in the extra 'lm'")
+  with pytest.raises(ValueError, match="tokenizer.json is damaged"):
+    load_tokenizer(saved)
+
+
 def test_old_and_new_ways_to_write_rope():
   base = to_hf(transformer("llama", **LLAMA).config)
   scaling = dict(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192)

@@ -33,7 +33,8 @@ def answers_table(
     int32[N], and the further wordings.
 
   Raises:
-    ValueError: no rows, an answer without tokens, or a row that is longer than `length`.
+    ValueError: no rows, an answer without text, a tokenizer without an end token, or a row that is longer than
+      `length`.
 
   Example:
     >>> from unlearnjax.models import ByteTokenizer
@@ -43,6 +44,8 @@ def answers_table(
   """
   if not rows:
     raise ValueError("rows must hold at least one question")
+  if tokenizer.eos_id is None:
+    raise ValueError("the tokenizer has no end token (eos_token): answers would not end")
   wrong = max(len(row.wrong) for row in rows)
   wordings = {"": [row.answer for row in rows], "paraphrase": [row.paraphrase or row.answer for row in rows]}
   for j in range(wrong):

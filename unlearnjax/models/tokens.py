@@ -148,14 +148,18 @@ def load_tokenizer(directory: str | pathlib.Path) -> HFTokenizer | WordTokenizer
 
   Raises:
     FileNotFoundError: neither is there.
-    ValueError: ids that the model of the same directory (`config.json`) has no embedding for.
+    ValueError: ids that the model of the same directory (`config.json`) has no embedding for, or a damaged file.
     ImportError: `tokenizers` is not installed.
   """
   path = pathlib.Path(directory)
   if (path / WORDS_FILE).is_file():
     found = WordTokenizer(tuple(json.loads((path / WORDS_FILE).read_text())["words"]))
   elif (path / "tokenizer.json").is_file():
-    inner = _tokenizers().Tokenizer.from_file(str(path / "tokenizer.json"))
+    package = _tokenizers()
+    try:
+      inner = package.Tokenizer.from_file(str(path / "tokenizer.json"))
+    except Exception as error:  # the package has no narrower class
+      raise ValueError(f"{path / 'tokenizer.json'} is damaged: {error}") from None
     found = HFTokenizer(inner, **{f"{n}_id": _special(path, inner, n) for n in ("pad", "bos", "eos")})
   else:
     raise FileNotFoundError(f"directory must hold a tokenizer, but {path} has no tokenizer.json and no {WORDS_FILE}")

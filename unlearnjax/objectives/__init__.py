@@ -38,7 +38,15 @@ from unlearnjax.objectives.relabelled import false_nll, noisy_nll, with_adversar
 from unlearnjax.objectives.retention import feature_distill, one_vs_all, retained
 from unlearnjax.objectives.row_weighted import row_weighted
 from unlearnjax.objectives.supervised import cross_entropy, random_label, random_labels, supervised, uncertain
-from unlearnjax.objectives.tokens import answer, answer_batch, reference_logp, row_logp, scored, token_mean
+from unlearnjax.objectives.tokens import (
+  answer,
+  answer_batch,
+  need_answers,
+  reference_logp,
+  row_logp,
+  scored,
+  token_mean,
+)
 
 __all__ = [
   "answered",
@@ -74,6 +82,7 @@ __all__ = [
   "logit_margin",
   "marked",
   "mean",
+  "need_answers",
   "negated",
   "nll",
   "noisy_nll",

@@ -12,10 +12,14 @@ A role batch of language holds
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from unlearnjax import losses
+from unlearnjax.core.source import Examples
 from unlearnjax.core.types import INPUT_KEYS, Array, Aux, ModelFn, Outputs, Params, RoleBatch, View
 from unlearnjax.losses import Aligned
 from unlearnjax.objectives.bind import column, forward, frozen
@@ -68,6 +72,33 @@ def answer(
   """The model on a role batch of language: (aligned predictions, all outputs)."""
   out = forward(fn, params, batch, view, train=train, capture=capture)
   return scored(out.logits, batch), out
+
+
+def need_answers(source: Any, answers: str = "", *, role: str = "source") -> None:
+  """Raises a ValueError where a row of `Examples` has no scored token: it would count as known by heart.
+
+  Args:
+    source: of language; other sources than `Examples`, and tables without a mask, are not looked at.
+    answers: which answers, see above.
+    role: what the source is called in the message.
+
+  Example:
+    >>> from unlearnjax.core import Examples
+    >>> need_answers(Examples({"tokens": np.array([[5, 6]]), "mask": np.array([[True, False]])}))
+    Traceback (most recent call last):
+      ...
+    ValueError: source must have a scored token in every row, but 'mask' marks none after the first in 1 of 1, row 0
+  """
+  name = f"{answers}_mask" if answers else "mask"
+  mask = source.columns.get(name) if isinstance(source, Examples) else None
+  if mask is None or not len(source):
+    return
+  empty = np.flatnonzero(~np.asarray(source.column(name))[:, 1:].any(1))
+  if len(empty):
+    raise ValueError(
+      f"{role} must have a scored token in every row, but {name!r} marks none after the first in {len(empty)} of "
+      f"{len(source)}, row {empty[0]}"
+    )
 
 
 def token_mean(values: Array, mask: Array) -> tuple[Array, Aux]:

@@ -106,12 +106,15 @@ def unlearner(
 
     def honour(state, old, request: ForgetRequest, run: Run):
       before = view_model(fn, state, old)
+      for answers in ("", *cached):
+        objectives.need_answers(request.forget, answers, role="the forget set")
       sources: dict[str, Any] = {"forget": with_likelihoods(before, request.forget, run, cached)}
       if labels is not None:
         made = lambda: labels(before, request.forget, run, key=fold_name(state.rng, "labels")).column("labels")
         sources["forget"] = as_examples(sources["forget"]).replace(labels=run.once("labels", made))
       if retain is not None:
         sources["retain"] = need_retain(name, request)
+        objectives.need_answers(sources["retain"], role="the retain set")
       now = {**old, **frozen(state)}
       plan = zip_roles(anchor="forget", batch_size=batch_size, epochs=epochs, **sources)
       return fit(step, restart(state, step), plan, now, run)[0], now

@@ -45,11 +45,20 @@ def read_config(directory: str | pathlib.Path) -> dict[str, Any]:
 
   Raises:
     FileNotFoundError: no such directory or file.
+    ValueError: the file is no JSON object.
   """
   path = pathlib.Path(directory) / "config.json"
   if not path.is_file():
     raise FileNotFoundError(f"directory must hold a Hugging Face checkpoint, but there is no {path}")
-  return json.loads(path.read_text())
+  return read_json(path)
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+  """A JSON object; a damaged file is a ValueError that names it."""
+  try:
+    return dict(json.loads(path.read_text()))
+  except (ValueError, TypeError) as error:
+    raise ValueError(f"{path} is damaged: {error}") from None
 
 
 def from_hf(found: Mapping[str, Any]) -> TransformerConfig:
@@ -58,7 +67,7 @@ def from_hf(found: Mapping[str, Any]) -> TransformerConfig:
   Dropout is left off: `load_hf(directory, dropout=0.1)` turns it on.
 
   Raises:
-    ValueError: an architecture, rope type or option that is not implemented.
+    ValueError: an architecture, rope type or option that is not implemented, or a size that is not written.
 
   Example:
     >>> from_hf({"model_type": "gpt2", "vocab_size": 64, "n_embd": 32, "n_layer": 2, "n_head": 4}).context
@@ -73,8 +82,13 @@ def from_hf(found: Mapping[str, Any]) -> TransformerConfig:
   for key in ("mlp_only_layers", "use_bidirectional_attention", "quantization_config"):
     if found.get(key):
       raise ValueError(f"config.json has {key} = {found[key]!r}, which is not implemented")
-  if kind == "gpt2":
-    return _gpt2(found)
+  try:
+    return _gpt2(found) if kind == "gpt2" else _others(found, kind)
+  except KeyError as error:
+    raise ValueError(f"config.json of a {kind!r} must have {error}, which is missing") from None
+
+
+def _others(found: Mapping[str, Any], kind: str) -> TransformerConfig:
   depth = found["num_hidden_layers"]
   windows = _windows(found, kind, depth)
   theta, scaling, local = _rope(found, kind)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -51,7 +50,8 @@ def load_hf(
 
   Raises:
     FileNotFoundError: no `config.json` or no safetensors.
-    ValueError: an unknown architecture or rope type; tensors that are missing, unknown or of another shape.
+    ValueError: an unknown architecture or rope type; tensors that are missing, unknown or of another shape; a damaged
+      file.
     ImportError: safetensors is not installed.
   """
   directory = pathlib.Path(directory)
@@ -77,7 +77,10 @@ class _Files:
     self.open: dict[str, Any] = {}
     index = directory / "model.safetensors.index.json"
     if index.is_file():
-      self.where = json.loads(index.read_text())["weight_map"]
+      found = configs.read_json(index)
+      if not isinstance(found.get("weight_map"), dict):
+        raise ValueError(f"{index} must have 'weight_map', the file of each tensor")
+      self.where = found["weight_map"]
       return
     files = sorted(directory.glob("*.safetensors"))
     if not files:
@@ -99,7 +102,11 @@ class _Files:
       path = self.directory / name
       if not path.is_file():
         raise FileNotFoundError(f"model.safetensors.index.json names {name}, which is not in {self.directory}")
-      self.open[name] = self.stack.enter_context(safetensors().safe_open(str(path), framework="np"))
+      package = safetensors()
+      try:
+        self.open[name] = self.stack.enter_context(package.safe_open(str(path), framework="np"))
+      except package.SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from None
     return self.open[name]
 
 
