@@ -13,6 +13,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _one_device():
+  """Jobs that tests call in this process would divide the CPU for all tests to come, were it not in use by then."""
+  import jax
+
+  jax.devices()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _bounded_memory():
   """Compiled programs are kept for the life of a process: they go once it has grown to 3 GB."""

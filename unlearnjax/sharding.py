@@ -5,6 +5,7 @@ Meshes have Auto axes: the compiler places intermediates, we constrain only what
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,34 @@ def mesh(**axes: int) -> Mesh:
     raise ValueError(f"a mesh of {axes} needs {total} devices, found {len(jax.devices())}")
   kinds = (jax.sharding.AxisType.Auto,) * len(axes)
   return jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=kinds, devices=jax.devices()[:total])
+
+
+def split_cpu(parts: int | None = None) -> int:
+  """Makes a CPU as many devices as it has cores, so that a mesh can split batches over them.
+
+  Within one device, XLA shares out single operations, and those of small images keep two cores busy for two thirds of
+  the time; with a device a core, each has its own part of the batch. Networks that take microseconds a step are better
+  off with one device: the parts wait for one another at every step.
+
+  Call it before anything is computed: afterwards, and where the CPU is divided already, it changes nothing.
+
+  Args:
+    parts: devices; by default the cores that this process may use, at most 8.
+
+  Returns:
+    how many devices the CPU is now; 1 where the default backend is another.
+
+  Example:
+    >>> dict(mesh(data=split_cpu(1)).shape)
+    {'data': 1}
+  """
+  if jax.config.jax_num_cpu_devices < 0 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+      jax.config.update("jax_num_cpu_devices", parts or min(cores, 8))
+    except RuntimeError:  # the devices are in use
+      pass
+  return jax.device_count() if jax.default_backend() == "cpu" else 1
 
 
 def place(tree: ArrayTree, on: Mesh | None) -> ArrayTree:

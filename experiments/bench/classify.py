@@ -45,6 +45,9 @@ def workloads() -> dict[str, Callable[[], measure.Workload]]:
 
 
 def main(argv: list[str]) -> None:
+  from unlearnjax.sharding import split_cpu
+
+  split_cpu()
   command.run(argv, MODULE, workloads(), peak=True)
 
 

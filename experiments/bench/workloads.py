@@ -21,11 +21,17 @@ def examples(shape: tuple[int, ...], size: int, classes: int = 10, seed: int = 0
   return uj.Examples({"x": x, "y": rng.integers(0, classes, size).astype(np.int32)})
 
 
-def warm_fit(step, state_of, plan_of, refs=None) -> Callable[[int], int]:
+def warm_fit(step, state_of, plan_of, refs=None, devices: int = 1) -> Callable[[int], int]:
   """At least `steps` steps of a transform under `fit`, compiled; returns how many: a plan has whole epochs."""
-  run = lambda steps: int(uj.fit(step, state_of(), plan_of(steps), refs or {})[0].step)
+  mesh = uj.sharding.mesh(data=devices) if devices > 1 else None
+  run = lambda steps: int(uj.fit(step, state_of(), plan_of(steps), refs or {}, run=uj.Run(mesh=mesh))[0].step)
   run(2)
   return run
+
+
+def _devices(model_name: str) -> int:
+  """As in the jobs: networks of images take all devices, small tables one."""
+  return 1 if model_name == "mlp" else jax.device_count()
 
 
 def _state_of(step, model):
@@ -43,7 +49,7 @@ def training(name: str, model_name: str, shape, size: int, batch: int, steps: in
   step = uj.descend({"train": objectives.cross_entropy(fn)}, optax.sgd(0.01, momentum=0.9), state_from="train")
   model = fn.init(jax.random.key(0))
   plan = lambda n: uj.zip_roles(train=data, batch_size=batch, epochs=_epochs(n, size, batch))
-  ours = lambda: warm_fit(step, _state_of(step, model), plan)
+  ours = lambda: warm_fit(step, _state_of(step, model), plan, devices=_devices(model_name))
   theirs = peer and (lambda: peer(data, batch))
   return Workload(name, steps, ours, theirs)
 
@@ -63,7 +69,7 @@ def salun(name: str, model_name: str, shape, size: int, batch: int, steps: int, 
   plan = lambda n: uj.zip_roles(
     anchor="retain", forget=forget, retain=retain, batch_size=batch, epochs=_epochs(n, len(retain), batch)
   )
-  ours = lambda: warm_fit(step, _state_of(step, model), plan, {"saliency": mask})
+  ours = lambda: warm_fit(step, _state_of(step, model), plan, {"saliency": mask}, _devices(model_name))
   theirs = peer and (lambda: peer(forget, retain, batch))
   return Workload(name, steps, ours, theirs)
 
@@ -86,7 +92,7 @@ def scrub(name: str, model_name: str, shape, size: int, batch: int, steps: int, 
   teacher = {"teacher": {"params": jax.tree.map(jnp.array, model.params), "state": model.state}}
   cycle = (uj.Phase("max", 1, ("forget",)), uj.Phase("min", 9, ("retain",)))
   plan = lambda n: uj.zip_roles(forget=forget, retain=retain, batch_size=batch, epochs=-(-n // 10), cycle=cycle)
-  ours = lambda: warm_fit(step, _state_of(step, model), plan, teacher)
+  ours = lambda: warm_fit(step, _state_of(step, model), plan, teacher, _devices(model_name))
   theirs = peer and (lambda: peer(forget, retain, batch))
   return Workload(name, steps, ours, theirs)
 

@@ -22,7 +22,12 @@ flags.DEFINE_integer("test_size", None, "Class-balanced subset of the test data;
 flags.DEFINE_integer("checkpoint_every", None, "Steps between checkpoints; by default one a minute.", lower_bound=1)
 flags.DEFINE_bool("progress", None, "Progress bars; by default where standard error is a terminal.")
 flags.DEFINE_bool("tensorboard", False, "Writes the course of every fit to OUT/tensorboard.")
-flags.DEFINE_integer("devices", 1, "Devices that batches are split over; 0 takes all.", lower_bound=0)
+flags.DEFINE_integer(
+  "devices",
+  None,
+  "Devices that batches are split over; 0 takes all. One, or the cores of a CPU, by default.",
+  lower_bound=0,
+)
 
 
 _OF_CONFIG = ("dataset", "forget", "model", "epochs", "learning_rate", "train_size", "test_size")
@@ -73,8 +78,12 @@ def chosen_config(**defaults):
   return dataclasses.replace(base, **{**defaults, **given})
 
 
-def chosen_run(out):
+def chosen_run(out, model: str = "mlp"):
   """Checkpoints, progress, scalars and mesh as the flags say.
+
+  Args:
+    out: of the run.
+    model: architecture. Without --devices, networks of images have a device on each core of a CPU.
 
   Raises:
     ValueError: --tensorboard without tensorboardX.
@@ -84,7 +93,10 @@ def chosen_run(out):
   import unlearnjax as uj
 
   progress = sys.stderr.isatty() if FLAGS.progress is None else FLAGS.progress
-  count = FLAGS.devices or jax.device_count()
+  if FLAGS.devices is None:
+    count = 1 if model == "mlp" else uj.sharding.split_cpu()
+  else:
+    count = FLAGS.devices or jax.device_count()
   mesh = uj.sharding.mesh(data=count) if count > 1 else None
   writer = uj.report.tensorboard(out / "tensorboard") if FLAGS.tensorboard else None
   return uj.Run(out=out, checkpoint_every=FLAGS.checkpoint_every, progress=progress, writer=writer, keep=1, mesh=mesh)

@@ -29,7 +29,7 @@ def experiment() -> None:
   methods = hyper.chosen("all" if FLAGS.methods is None else FLAGS.methods, config)
   out = pathlib.Path(FLAGS.out or "runs/classify")
   seeds = tuple(range(FLAGS.first_seed, FLAGS.first_seed + FLAGS.seeds))
-  setting = Setting(config, out, seeds, options.chosen_run(out))
+  setting = Setting(config, out, seeds, options.chosen_run(out, config.model))
   setting.validate()  # data, requests and model are checked before anything is written
   claim(out, config.describe())
   names = ["original", "retrain", *methods]

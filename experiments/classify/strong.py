@@ -76,7 +76,7 @@ def experiment() -> None:
   methods = chosen(METHODS if FLAGS.methods is None else FLAGS.methods, config)
   out = pathlib.Path(FLAGS.out or "runs/strong")
   models = lambda seed: tuple(range(seed * config.models, (seed + 1) * config.models))
-  many = {seed: Many(config, out, models(seed), options.chosen_run(out)) for seed in table.seeds()}
+  many = {seed: Many(config, out, models(seed), options.chosen_run(out, config.model)) for seed in table.seeds()}
   for one in many.values():
     one.validate()
   make_row = lambda name, seed: score(many[seed], name, methods.get(name))

@@ -25,7 +25,7 @@ def experiment() -> None:
   config = table.chosen_config(configs.CONFIGS, without=("forget",))
   names = table.chosen_methods(("original", "oracle", "eu"), tuple(configs.METHODS))
   out = pathlib.Path(FLAGS.out or "runs/corrective")
-  damages = {seed: Damage(config, seed, options.chosen_run(out)) for seed in table.seeds()}
+  damages = {seed: Damage(config, seed, options.chosen_run(out, config.model)) for seed in table.seeds()}
   make_row = lambda name, seed: damages[seed].row(name)
   table.fill("corrective", out, config, configs.spec(config), names, configs.METHODS, make_row)
   plot.curve(out, config.fractions)

@@ -74,6 +74,14 @@ def test_meshes_have_a_clear_error(report):
   assert "needs 16 devices, found 8" in report["mesh error"]
 
 
+def test_a_cpu_is_divided_once_and_only_where_nothing_else_divides_it(report):
+  code = "from unlearnjax.sharding import split_cpu; print(split_cpu(3), split_cpu(2))"
+  env = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": str(HERE.parents[2])}
+  done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+  assert done.stdout.split() == ["3", "3"], done.stderr[-2000:]
+  assert report["split"] == 8  # as XLA_FLAGS say
+
+
 def main(out: pathlib.Path) -> None:
   import jax
   import jax.numpy as jnp
@@ -96,7 +104,7 @@ def main(out: pathlib.Path) -> None:
   )
   from unlearnjax.core.chunk import run_chunk
   from unlearnjax.core.fit import _Fit
-  from unlearnjax.sharding import mesh, place, split_batch
+  from unlearnjax.sharding import mesh, place, split_batch, split_cpu
 
   compiled = [0]
 
@@ -104,7 +112,9 @@ def main(out: pathlib.Path) -> None:
     compiled[0] += event == "/jax/core/compile/backend_compile_duration"
 
   jax.monitoring.register_event_duration_secs_listener(listen)
+  divided = split_cpu(2)
   found = {k: {} for k in ("difference", "compilations", "drift", "flops", "all-gathers", "few")}
+  found["split"] = divided
   xent = toy_xent()
   step = descend({"forget": xent, "retain": xent}, optax.adam(1e-2), combine=plain_weighted(forget=-0.2))
   data, params = toy_data(90), TOY.init(jax.random.key(0)).params
