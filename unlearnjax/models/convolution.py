@@ -25,7 +25,7 @@ def conv2d(
   On a CPU, XLA has fast kernels for convolutions of images [B, H, W, C] with filters [h, w, C, K] alone, and brings
   others into that form only outside of loops. The convolutions of the backward pass are of another form: inside the
   loop of `fit`, a training step with "xla" takes ten times as long as outside. "canonical" is the same sum with a
-  derivative whose transpose has the fast form; images of few channels are gathered into patches and multiplied.
+  derivative whose transpose has the fast form; images of few channels give several pixels at a time.
 
   Args:
     x: f[B, H, W, C].
@@ -55,35 +55,40 @@ def conv2d(
     implementation = "canonical" if jax.default_backend() == "cpu" else "xla"
   if implementation == "canonical":
     return _canonical(x, kernel, stride, padding)
-  return _convolve(x, kernel, stride, padding)
+  return _convolve(x, kernel, (stride,) * 2, ((padding,) * 2,) * 2)
 
 
-def _convolve(x: Array, kernel: Array, stride: int, padding: int, layout=("NHWC", "HWIO", "NHWC")) -> Array:
-  sides = ((padding, padding), (padding, padding))
-  return jax.lax.conv_general_dilated(x, kernel, (stride, stride), sides, dimension_numbers=layout)
+def _convolve(x: Array, kernel: Array, strides, sides, layout=("NHWC", "HWIO", "NHWC")) -> Array:
+  return jax.lax.conv_general_dilated(x, kernel, strides, sides, dimension_numbers=layout)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _canonical(x: Array, kernel: Array, stride: int, padding: int) -> Array:
   if kernel.shape[:2] == (1, 1) and not padding:
     return x[:, ::stride, ::stride] @ kernel[0, 0]
-  if x.shape[-1] < 4:  # few channels: the kernel's inner loop is too short
-    return _by_patches(x, kernel, stride=stride, padding=padding)
-  return _convolve(x, kernel, stride, padding)
+  if x.shape[-1] < 4:
+    return _by_neighbours(x, kernel, stride, padding)
+  return _convolve(x, kernel, (stride,) * 2, ((padding,) * 2,) * 2)
 
 
 @_canonical.defjvp
 def _canonical_jvp(stride, padding, primals, tangents):
   """The layouts are those whose transposes are NHWC images and HWIO filters: reverse mode runs the transposes alone."""
   (x, kernel), (dx, dk) = primals, tangents
-  along_x = _convolve(dx, kernel.transpose(0, 1, 3, 2), stride, padding, ("NHWC", "HWOI", "NHWC"))
-  along_k = _convolve(x.transpose(3, 1, 2, 0), dk.transpose(2, 0, 1, 3), stride, padding, ("CHWN", "IHWO", "HWNC"))
+  strides, sides = (stride,) * 2, ((padding,) * 2,) * 2
+  along_x = _convolve(dx, kernel.transpose(0, 1, 3, 2), strides, sides, ("NHWC", "HWOI", "NHWC"))
+  along_k = _convolve(x.transpose(3, 1, 2, 0), dk.transpose(2, 0, 1, 3), strides, sides, ("CHWN", "IHWO", "HWNC"))
   return _canonical(x, kernel, stride, padding), along_x + along_k.transpose(2, 0, 1, 3)
 
 
-def _by_patches(x: Array, kernel: Array, *, stride: int, padding: int) -> Array:
-  h, w, _, width = kernel.shape
-  x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-  rows, columns = x.shape[1] - h + 1, x.shape[2] - w + 1
-  shifted = [x[:, i : i + rows : stride, j : j + columns : stride] for i in range(h) for j in range(w)]
-  return jnp.concatenate(shifted, -1) @ kernel.reshape(-1, width)
+def _by_neighbours(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+  """Neighbouring pixels of a row as if they were channels of one: few channels leave the kernel's inner loop short."""
+  h, w, channels, features = kernel.shape
+  pack = max(1, 64 // features)
+  reach, width = w + stride * (pack - 1), (x.shape[2] + 2 * padding - w) // stride + 1
+  shifted = [jnp.pad(kernel, ((0, 0), (i * stride, reach - w - i * stride), (0, 0), (0, 0))) for i in range(pack)]
+  columns = -(-width // pack)
+  right = stride * pack * (columns - 1) + reach - padding - x.shape[2]
+  wide = jnp.stack(shifted, 3).reshape(h, reach, channels, pack * features)
+  y = _convolve(x, wide, (stride, stride * pack), ((padding, padding), (padding, right)))
+  return y.reshape(*y.shape[:2], columns * pack, features)[:, :, :width]
