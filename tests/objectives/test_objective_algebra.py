@@ -91,3 +91,28 @@ def test_per_task_refuses_a_model_state_and_a_single_task():
     objectives.per_task(XENT)(PARAMS, batch, view(state={"count": jnp.array(0)}))
   with pytest.raises(ValueError, match=r"needs valid as bool\[T, B\]"):
     objectives.per_task(XENT)(PARAMS, BATCH, view())
+
+
+def test_added_objectives_of_one_model_share_the_forward_pass():
+  calls = []
+
+  def counted(params, inputs, **kwargs):
+    calls.append(kwargs["train"])
+    return mlp(params, inputs, **kwargs)
+
+  xent = objectives.cross_entropy(counted)
+  same = objectives.added(xent, objectives.scaled(xent, 0.5), objectives.added(xent, xent))
+  other = objectives.added(xent, objectives.cross_entropy(counted, train=False))
+  same(PARAMS, BATCH, view())
+  assert calls == [True]
+  other(PARAMS, BATCH, view())
+  assert calls == [True, True, False]
+  xent(PARAMS, BATCH, view())  # nothing is kept
+  assert len(calls) == 4
+  _close(_grad(same), _grad(objectives.scaled(XENT, 3.5)))
+
+
+def test_a_forward_pass_of_an_inner_trace_is_not_shared():
+  inner = lambda params, batch, view: (jax.lax.cond(True, lambda: XENT(params, batch, view)[0], lambda: 0.0), {})
+  value, _ = jax.jit(objectives.added(inner, XENT))(PARAMS, BATCH, view())
+  np.testing.assert_allclose(value, 2 * XENT(PARAMS, BATCH, view())[0], rtol=1e-6)

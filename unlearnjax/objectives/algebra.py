@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from unlearnjax.core.types import Array, Objective
-from unlearnjax.objectives.bind import ref
+from unlearnjax.objectives.bind import ref, shared_forward
 
 
 def scaled(objective: Objective, coefficient: float | Callable[[Array], Array]) -> Objective:
@@ -52,8 +52,8 @@ def negated(objective: Objective) -> Objective:
 def added(*objectives: Objective) -> Objective:
   """The sum of objectives on one role batch, e.g. `added(scaled(cross_entropy(fn), .99), scaled(distill(fn), .01))`.
 
-  The forward passes use one key and are shared by the compiler. Where several report one name in aux, the first
-  stands; a weight is reported only when all report one.
+  Objectives of one `fn` share its forward pass, and so the backward one. Where several report one name in aux, the
+  first stands; a weight is reported only when all report one.
 
   Example:
     >>> one = lambda params, batch, view: (jnp.ones(()), {"weight": 2.0})
@@ -65,7 +65,8 @@ def added(*objectives: Objective) -> Objective:
     raise ValueError("added needs at least one objective")
 
   def f(params, batch, view):
-    found = [objective(params, batch, view) for objective in objectives]
+    with shared_forward():
+      found = [objective(params, batch, view) for objective in objectives]
     aux = {k: v for _, a in reversed(found) for k, v in a.items()}
     if any("weight" not in a for _, a in found):
       aux.pop("weight", None)

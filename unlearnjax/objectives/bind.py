@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
+from jax.extend.core import get_opaque_trace_state
 
 from unlearnjax.core.tree import fold_name
 from unlearnjax.core.types import EMPTY, Array, Aux, ModelFn, Outputs, Params, RoleBatch, View
+
+_shared: contextvars.ContextVar[list | None] = contextvars.ContextVar("shared", default=None)
 
 
 def mean(values: Array, batch: RoleBatch) -> tuple[Array, Aux]:
@@ -49,16 +56,43 @@ def forward(
 ) -> Outputs:
   """The model on a role batch, with the state, the refs and the randomness of the step.
 
+  See `shared_forward` for objectives that are added.
+
   Example:
     >>> fn = lambda params, inputs, **_: Outputs(params["w"] * inputs["x"])
     >>> view = View(0, jax.random.key(0), {}, {}, ())
     >>> forward(fn, {"w": 2.0}, {"inputs": {"x": jnp.ones((1, 1))}}, view, train=False).logits.tolist()
     [[2.0]]
   """
+  objects, rest = (fn, params, batch, view), (train, tuple(capture), get_opaque_trace_state(convention="unlearnjax"))
+  known = _shared.get()
+  for theirs, others, out in known or ():
+    if others == rest and all(a is b for a, b in zip(objects, theirs)):
+      return out
   key = fold_name(view.rng, "forward")
-  return fn(
+  out = fn(
     params, batch["inputs"], state=view.model_state, refs=view.refs, rng=key, train=train, capture=tuple(capture)
   )
+  if known is not None:
+    known.append((objects, rest, out))
+  return out
+
+
+@contextlib.contextmanager
+def shared_forward() -> Iterator[None]:
+  """Inside it, `forward` on the same objects gives the same outputs.
+
+  The compiler merges equal forward passes, but not their backward passes: the gradient of two losses of one forward
+  pass costs half of that of two losses of two.
+  """
+  if _shared.get() is not None:
+    yield
+    return
+  token = _shared.set([])
+  try:
+    yield
+  finally:
+    _shared.reset(token)
 
 
 def frozen(fn: ModelFn, batch: RoleBatch, view: View, reference: str, capture: tuple[str, ...] = ()) -> Outputs:

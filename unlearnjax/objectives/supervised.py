@@ -144,10 +144,15 @@ def random_labels(
     raise ValueError(f"no class is left to draw: {num_classes} classes, exclude={exclude}, exclude_true={exclude_true}")
   labels = jnp.asarray(labels)
   if not exclude_true:
-    return jnp.asarray(allowed)[jax.random.randint(key, labels.shape, 0, len(allowed))]
+    return jnp.asarray(allowed)[_draw(key, labels.shape, len(allowed))]
   mine = allowed == labels[:, None]  # draw a rank among the others, then step over the true one
-  rank = jax.random.randint(key, labels.shape, 0, len(allowed) - mine.any(-1))
+  rank = _draw(key, labels.shape, len(allowed) - mine.any(-1))
   return jnp.asarray(allowed)[rank + (mine.any(-1) & (rank >= jnp.argmax(mine, axis=-1)))]
+
+
+def _draw(key: Array, shape: tuple[int, ...], count: Array | int) -> Array:
+  """Uniform numbers below `count`: half the cost of `randint`, which in a small step is a fifth of the time."""
+  return jnp.minimum((jax.random.uniform(key, shape) * count).astype(jnp.int32), count - 1)
 
 
 def uncertain(
