@@ -26,7 +26,7 @@ class Config:
 
   Attributes:
     dataset: name for `uj.data.load`.
-    scenario: class, task, domain, permuted, rotated, blurry, group or overlap.
+    scenario: class, task, domain, permuted, rotated, instances, blurry, group or overlap.
     tasks: how many.
     model, model_options: for `uj.models.make`.
     train_size, test_size: class-balanced subsets; None takes all.
@@ -34,8 +34,8 @@ class Config:
     batch_size: new examples of a step.
     watch_every: steps between evaluations inside the loop; 0 for none.
     watch_size: test examples of each task that are evaluated then.
-    degrees: over which the tasks of "rotated" are spread; 180 by default.
-    known_task: tells the task at test time where "permuted" and "rotated" do not.
+    degrees: over which the tasks of "rotated" (180 by default) and "instances" (0) are spread.
+    known_task: tells the task at test time where "permuted", "rotated" and "instances" do not.
     pairs: whether to look at the tangent kernels of all pairs of tasks, which takes longer than a stream of 20 tasks.
     tuned: a table of `TUNED` whose hyperparameters come before those of `METHODS`.
   """

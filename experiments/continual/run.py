@@ -20,7 +20,7 @@ flags.adopt_module_key_flags(table)
 flags.DEFINE_enum(
   "scenario",
   None,
-  ("class", "task", "domain", "permuted", "rotated", "blurry", "group", "overlap"),
+  ("class", "task", "domain", "permuted", "rotated", "instances", "blurry", "group", "overlap"),
   "What tasks differ in.",
 )
 flags.DEFINE_integer("tasks", None, "How many tasks; 5 by default.", lower_bound=2)

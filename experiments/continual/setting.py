@@ -26,7 +26,7 @@ FACTORY = {"fine_tune": "sequential", "single_task": "sequential"}
 PLAIN = "fine_tune"
 ALONE = "single_task"
 HEAD = r"(^|/)head/"
-SHARED = ("domain", "permuted", "rotated", "blurry", "group")
+SHARED = ("domain", "permuted", "rotated", "instances", "blurry", "group")
 """Scenarios in which tasks may share their outputs, so that the last layer must be protected too."""
 KEPT_ELSEWHERE = ("watch", "task", "seen", "old")
 CURVE = 80

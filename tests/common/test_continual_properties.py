@@ -30,7 +30,7 @@ CASES = {
   "der_pp": lambda: methods.der_pp(capacity=20, **SMALL),
   "er": lambda: methods.er(capacity=20, **SMALL),
   "cuber": lambda: methods.cuber(
-    sites=SITES, threshold=0.8, tasks=2, infer_task=True, sampled=20, **{**SMALL, "epochs": 12}
+    sites=SITES, threshold=0.8, tasks=2, infer_task=True, sampled=20, rank=8, **{**SMALL, "epochs": 12}
   ),
   "gdumb": lambda: methods.gdumb(capacity=20, **{**SMALL, "epochs": 80}),
   "gem": lambda: methods.gem(**PER_TASK),

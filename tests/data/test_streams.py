@@ -21,6 +21,7 @@ SCENARIOS = {
   "domain": lambda: data.domain_incremental(DIGITS),
   "permuted": lambda: data.permuted(DIGITS, tasks=3),
   "rotated": lambda: data.rotated(DIGITS, tasks=3, degrees=90),
+  "instances": lambda: data.instances(DIGITS, tasks=3, degrees=30),
   "blurry": lambda: data.blurry(DIGITS, mix=0.3),
   "free": lambda: data.task_free(DIGITS, chunks=7),
   "group": lambda: data.grouped(PARITY, order=("odd", "even")),
@@ -84,7 +85,7 @@ def test_the_task_is_nowhere_among_the_test_inputs(scenario):
     assert (other[:, None] == heads[later]).any(-1).all()
 
 
-@pytest.mark.parametrize("scenario", ["permuted", "rotated"])
+@pytest.mark.parametrize("scenario", ["permuted", "rotated", "instances"])
 def test_the_task_may_be_told_where_only_inputs_change(scenario):
   stream = data.make_stream(DIGITS, scenario, tasks=3, known_task=True)
   assert [set(task.test.column("task").tolist()) for task in stream] == [{0}, {1}, {2}]
@@ -117,6 +118,22 @@ def test_a_turn_and_back_stays_near_and_corners_are_filled():
   back = data.rotate(data.rotate(image, 30), -30)
   assert np.abs(back - image).max() < 0.1
   assert data.rotate(np.ones((1, 8, 8, 1), np.float32), 45, fill=-1.0)[0, 0, 0, 0] == -1.0
+
+
+def test_new_instances_come_in_growing_shares_of_every_class_and_turned():
+  stream = data.instances(DIGITS, tasks=3, growth=2.0, degrees=(0, 90, 180), seed=1)
+  origins = [task.train.column("origin") for task in stream]
+  assert sorted(np.concatenate(origins)) == sorted(DIGITS.train.ids)  # each row in one task
+  count = np.array([np.bincount(task.train.column("y"), minlength=10) for task in stream])
+  want = np.bincount(DIGITS.train.column("y")) * np.array([[1], [2], [4]]) / 7
+  assert np.abs(count - want).max() <= 1
+  x = dict(zip(DIGITS.train.ids, DIGITS.train.column("x")))
+  np.testing.assert_allclose(stream.tasks[1].train.column("x")[0], np.rot90(x[origins[1][0]]), atol=1e-6)
+  assert [len(task.test) for task in stream] == [100] * 3
+  other = data.instances(DIGITS, tasks=3, seed=2).tasks[0].train.column("origin")
+  assert sorted(other) != sorted(data.instances(DIGITS, tasks=3, seed=1).tasks[0].train.column("origin"))
+  with pytest.raises(ValueError, match="rows of class '0' are too few for 9 tasks that grow by 2"):
+    data.instances(DIGITS, tasks=9, growth=2)
 
 
 def test_blur_keeps_sizes_and_exchanges_the_share():
@@ -170,8 +187,14 @@ def test_without_width_a_task_free_stream_is_sorted():
     (lambda: data.rotated(DIGITS, tasks=2, degrees=(1, 2, 3)), "one angle a task, got 3 for 2"),
     (lambda: data.permuted(DIGITS, tasks=0), "tasks must be > 0"),
     (lambda: data.make_stream(DIGITS, "nope"), "scenario must be one of class, task, domain"),
-    (lambda: data.make_stream(DIGITS, "permuted", degrees=90.0), "degrees belongs to the scenario 'rotated'"),
-    (lambda: data.make_stream(DIGITS, "class", known_task=True), "known_task belongs to the scenarios 'rotated' and"),
+    (
+      lambda: data.make_stream(DIGITS, "permuted", degrees=90.0),
+      "degrees belongs to the scenarios 'rotated' and 'instances'",
+    ),
+    (
+      lambda: data.make_stream(DIGITS, "class", known_task=True),
+      "known_task belongs to the scenarios 'rotated', 'instances' and",
+    ),
     (lambda: data.blurry(DIGITS, mix=1.0), r"mix must be in \[0, 1\)"),
     (lambda: data.overlapping(DIGITS, window=5, stride=4), "must end with the last of the 10 classes"),
     (lambda: data.overlapping(DIGITS, window=2, stride=3), r"stride must be in \[1, window=2\].* got 3"),

@@ -14,8 +14,8 @@ from toy import ToyFn, toy_data
 from toy_net import batches_of, model_of, role, run, tanh_mlp, view
 
 from unlearnjax import curvature, methods, objectives, reparam, updates
-from unlearnjax.core import Task, UnlearnState, descend, learn, outputs
-from unlearnjax.methods.continual.consolidate import decayed, summed
+from unlearnjax.core import NonFiniteError, Task, UnlearnState, descend, learn, outputs
+from unlearnjax.methods.continual.consolidate import _step_size, decayed, summed
 
 KEY = jax.random.key(1)
 FN = ToyFn(classes=4)
@@ -137,6 +137,16 @@ def test_refresh_without_its_rate_is_der_pp_and_with_a_great_one_unlearns():
   )[0]
   assert loss(much) > loss(none)
   assert all(jnp.any(x > 0) for x in jax.tree.leaves(much.refs["importance"]))
+
+
+def test_a_penalty_too_steep_for_the_steps_names_strength():
+  message = (
+    r"strength is too large for these steps: at task 'b' the penalty's largest curvature, \S+, times the step size, "
+    r"0\.1, is \S+, and descent diverges above 2; lower strength, or the step size to less than"
+  )
+  with pytest.raises(NonFiniteError, match=message):
+    learned("ewc", strength=1e6)
+  assert _step_size(optax.adam(1e-3), {"w": jnp.ones(3)}) == pytest.approx(1e-3, rel=1e-4)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from toy import ToyFn, toy_data
 from toy_net import view
 
 import unlearnjax as uj
-from unlearnjax import methods, models
+from unlearnjax import methods, models, reparam
 from unlearnjax.core import Task, learn
 from unlearnjax.methods.continual.cuber import regimes, shielded
 from unlearnjax.methods.continual.gpm import grown, pooled
@@ -156,7 +156,19 @@ def test_a_tasks_basis_holds_the_share_and_old_rows_stay(share):
   assert np.linalg.matrix_rank(rows) >= np.linalg.matrix_rank(gpms)  # low-energy old rows do not count for the task
 
 
+def test_where_there_is_no_more_room_the_strongest_directions_are_kept():
+  covariance = np.diag([5.0, 4.0, 3.0, 2.0])
+  union, owned = pooled(np.zeros((2, 4)), covariance, 1.0)
+  assert np.abs(union).tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]] and owned.tolist() == [True, True]
+  again, mine = pooled(union, np.diag([1.0, 0.0, 9.0, 9.0]), 1.0)
+  np.testing.assert_array_equal(again, union)  # it is full
+  assert mine.tolist() == [True, True]
+  shapes = reparam.rescale(3, ("w",), rank=2).init(KEY, {"w": jnp.zeros((4, 5))})
+  assert shapes[0]["scale"]["w"].shape == (2, 2, 2) and shapes[1]["spaces"]["w"]["union"].shape == (2, 4)
+
+
 @pytest.mark.parametrize("arguments, message", [
+  (dict(rank=0), "rank must be > 0, got 0"),
   (dict(reach=-1), "reach must be >= 0"),
   (dict(agreement=2), r"agreement must be a cosine in \[-1, 1\], got 2"),
   (dict(threshold=0), "threshold must be in"),

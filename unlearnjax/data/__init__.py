@@ -39,7 +39,7 @@ from unlearnjax.data.splits import (
 )
 from unlearnjax.data.stream_blurs import blurry, task_free
 from unlearnjax.data.stream_groups import grouped, overlapping
-from unlearnjax.data.stream_inputs import permuted, rotate, rotated
+from unlearnjax.data.stream_inputs import instances, permuted, rotate, rotated
 from unlearnjax.data.streams import TaskStream, class_incremental, domain_incremental, split, task_incremental
 from unlearnjax.data.surrogate import surrogate
 from unlearnjax.data.texts import book_names, chunks_table, folds, load_text
@@ -83,6 +83,7 @@ __all__ = [
   "forget_subclass",
   "gaussian_relabel",
   "grouped",
+  "instances",
   "interclass_confusion",
   "known_facts",
   "load",

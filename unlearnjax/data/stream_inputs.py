@@ -1,4 +1,4 @@
-"""Streams in which all classes come in every task, and the inputs change: permuted pixels, turned images."""
+"""Streams in which all classes come in every task, and the inputs change: permuted pixels, turned images, new ones."""
 
 from __future__ import annotations
 
@@ -69,8 +69,60 @@ def rotated(
     [0.0, 20.0, 40.0, 60.0]
   """
   dataset = as_dataset(dataset)
+  return _turned(dataset, "rotated", tasks, degrees, fill, known_task, None)
+
+
+def instances(
+  dataset: Dataset | str,
+  *,
+  tasks: int = 5,
+  growth: float = 2.0,
+  degrees: float | Sequence[float] = 0.0,
+  fill: float | None = None,
+  seed: int = 0,
+  known_task: bool = False,
+) -> TaskStream:
+  """New examples of the same classes in every task, more of them each time, and turned by another angle.
+
+  Every training row belongs to one task: task t has a share of each class in proportion to growth^t. All test rows are
+  asked in every task, turned as it is. Where little is known of the first tasks, later ones can teach them something:
+  a stream on which backward transfer is possible. "New instances" of Lomonaco and Maltoni, CoRL 2017, arXiv:1705.03550,
+  with tasks that grow.
+
+  Args:
+    dataset, tasks, degrees, fill, known_task: as for `rotated`; 0 degrees leaves the images as they are.
+    growth: > 0; 1 for tasks of one size.
+    seed: deals the rows out.
+
+  Raises:
+    ValueError: as for `rotated`, or a class with too few rows for all tasks.
+
+  Example:
+    >>> [len(task.train) for task in instances("digits", tasks=4, growth=3.0)]
+    [36, 108, 324, 970]
+  """
+  dataset = classification(as_dataset(dataset))
+  check.positive("tasks", tasks)
+  check.positive("growth", growth)
+  rng, y = np.random.default_rng([seed, 4]), dataset.train.column("y")
+  ends = np.cumsum(float(growth) ** np.arange(tasks))
+  place = np.zeros(len(y), np.int64)
+  for c in range(dataset.num_classes):
+    mine = rng.permutation(np.flatnonzero(y == c))
+    cuts = np.round(len(mine) * ends / ends[-1]).astype(int)
+    if np.diff(cuts, prepend=0).min(initial=1) < 1:
+      raise ValueError(
+        f"{len(mine)} rows of class {dataset.classes[c]!r} are too few for {tasks} tasks that grow by {growth}"
+      )
+    place[mine] = np.searchsorted(cuts, np.arange(len(mine)), side="right")
+  return _turned(
+    dataset, "instances", tasks, degrees, fill, known_task, [np.flatnonzero(place == t) for t in range(tasks)]
+  )
+
+
+def _turned(dataset, scenario, tasks, degrees, fill, known_task, dealt) -> TaskStream:
   if len(dataset.input_shape) != 3:
-    raise ValueError(f"rotated needs images [H, W, channels], but {dataset.name!r} has inputs {dataset.input_shape}")
+    raise ValueError(f"{scenario} needs images [H, W, channels], but {dataset.name!r} has inputs {dataset.input_shape}")
   check.positive("tasks", tasks)
   angles = [degrees * t / tasks for t in range(tasks)] if np.ndim(degrees) == 0 else [float(d) for d in degrees]
   if len(angles) != tasks:
@@ -80,7 +132,7 @@ def rotated(
   def change(x: np.ndarray, task: int) -> np.ndarray:
     return rotate(x, angles[task], lowest if fill is None else fill)
 
-  return _by_input(dataset, "rotated", tasks, change, known_task, angle=np.float32(angles))
+  return _by_input(dataset, scenario, tasks, change, known_task, dealt, angle=np.float32(angles))
 
 
 def rotate(x: np.ndarray, degrees: float, fill: float = 0.0) -> np.ndarray:
@@ -110,35 +162,42 @@ def rotate(x: np.ndarray, degrees: float, fill: float = 0.0) -> np.ndarray:
 
 
 def _by_input(
-  dataset: Dataset, scenario: str, tasks: int, change: Callable, known_task: bool, **per_task: np.ndarray
+  dataset: Dataset,
+  scenario: str,
+  tasks: int,
+  change: Callable,
+  known_task: bool,
+  dealt: Sequence[np.ndarray] | None = None,
+  **per_task: np.ndarray,
 ) -> TaskStream:
-  """All classes in every task, the inputs changed by `change(x, task)`: one table that holds a copy a task."""
+  """All classes in every task, the inputs changed by `change(x, task)`: one table that holds a copy a task.
+
+  `dealt` names the training rows of each task; all of them by default.
+  """
   classification(dataset)
   check.positive("tasks", tasks)
-  tables, starts = [], {}
-  offset = 0
-  for part in ("train", "test"):
-    source = dataset.train if part == "train" else dataset.test
-    count = len(source)
-    x = np.concatenate([change(source.column("x"), t) for t in range(tasks)])
+  tables, ends = {}, {}
+  for part, source in (("train", dataset.train), ("test", dataset.test)):
+    mine = dealt if dealt is not None and part == "train" else [np.arange(len(source))] * tasks
+    sizes = [len(rows) for rows in mine]
+    every, ends[part] = np.concatenate(mine), np.cumsum([0, *sizes])
     offset = 0 if part == "train" else max(TEST_IDS, tasks * len(dataset.train))
+    x = source.column("x")
     columns = {
-      "x": x,
-      "y": np.tile(source.column("y"), tasks),
-      "id": offset + np.arange(tasks * count, dtype=np.int32),
-      "origin": np.tile(source.ids, tasks),
+      "x": np.concatenate([change(x[rows], t) for t, rows in enumerate(mine)]),
+      "y": source.column("y")[every],
+      "id": offset + np.arange(len(every), dtype=np.int32),
+      "origin": source.ids[every],
     }
     if part == "train" or known_task:
-      columns["task"] = np.repeat(np.arange(tasks, dtype=np.int32), count)
-    columns |= {name: np.repeat(values, count) for name, values in per_task.items()}
-    tables.append(Examples(columns))
-    starts[part] = count
-  train, test = tables
-  rows = lambda part, a, b: (train if part == "train" else test)[a * starts[part] : b * starts[part]]
+      columns["task"] = np.repeat(np.arange(tasks, dtype=np.int32), sizes)
+    columns |= {name: np.repeat(values, sizes) for name, values in per_task.items()}
+    tables[part] = Examples(columns)
+  rows = lambda part, a, b: tables[part][ends[part][a] : ends[part][b]]
   past = lambda t: rows("train", 0, t) if t else None
   classes = tuple(range(dataset.num_classes))
   made = tuple(
     Task(f"{t}_{scenario}", t, rows("train", t, t + 1), rows("test", t, t + 1), classes, past(t)) for t in range(tasks)
   )
   title = f"{dataset.name}, {scenario}, {tasks} tasks"
-  return TaskStream(title, scenario, made, dataset.num_classes, train, test, dataset.input_shape)
+  return TaskStream(title, scenario, made, dataset.num_classes, tables["train"], tables["test"], dataset.input_shape)

@@ -15,7 +15,9 @@ from unlearnjax.reparam.bound import read, refuse_twice
 from unlearnjax.reparam.hypernet import Hypernet, HypernetFn
 
 
-def rescale(tasks: int, kernels: tuple[str, ...], *, most: int = 2, ref: str = "spaces") -> Hypernet:
+def rescale(
+  tasks: int, kernels: tuple[str, ...], *, most: int = 2, rank: int | None = None, ref: str = "spaces"
+) -> Hypernet:
   """W + sum_j W B_j (Q_j - I) B_j^T: a new task may scale what a layer does to the inputs of old tasks j.
 
   B_j is an orthonormal basis of the inputs that task j sends through a layer, Q_j a square matrix that is trained and
@@ -23,19 +25,20 @@ def rescale(tasks: int, kernels: tuple[str, ...], *, most: int = 2, ref: str = "
   Trust region gradient projection (Lin et al., ICLR 2022, arXiv:2202.02931) and CUBER (paper 86) reuse old tasks so.
 
   The bases of a layer share one orthonormal set of rows, the union, of which each task owns some. Everything about them
-  is in `refs[ref]`, by kernel: "union" f[d, d], rows of zeros at the end; "owned" bool[tasks, d]; "chosen"
-  int32[most], the old tasks whose Q is trained now, -1 for none; "scales" f[tasks, d, d], sum_j (Q_j - I) in the
+  is in `refs[ref]`, by kernel: "union" f[r, d], rows of zeros at the end; "owned" bool[tasks, r]; "chosen"
+  int32[most], the old tasks whose Q is trained now, -1 for none; "scales" f[tasks, r, r], sum_j (Q_j - I) in the
   coordinates of the union, of tasks that are finished. `refs["task"]` says which one is not.
 
   Args:
     tasks: capacity.
     kernels: paths of kernels [in, out] or [h, w, in, out]; d is the product of all axes but the last.
     most: old tasks that one layer may reuse at once.
+    rank: r, at most d: room for so many rows of the union; d by default.
     ref: name of the refs.
 
   Returns:
     a Hypernet: the bound model takes its task from `inputs["task"]`. phi is {"net": the weights, "scale": {kernel:
-    f[most, d, d]}}.
+    f[most, r, r]}}.
 
   Example:
     >>> import jax
@@ -46,17 +49,20 @@ def rescale(tasks: int, kernels: tuple[str, ...], *, most: int = 2, ref: str = "
   """
   check.positive("tasks", tasks)
   check.positive("most", most)
+  if rank is not None:
+    check.positive("rank", rank)
 
   def init(key: Array, params: Params) -> tuple[Params, Refs]:
     del key
     sizes = {path: int(np.prod(get_path(params, tuple(path.split("/"))).shape[:-1])) for path in kernels}
+    room = lambda d: d if rank is None else min(rank, d)
     space = lambda d: {
-      "union": jnp.zeros((d, d)),
-      "owned": jnp.zeros((tasks, d), bool),
+      "union": jnp.zeros((room(d), d)),
+      "owned": jnp.zeros((tasks, room(d)), bool),
       "chosen": jnp.full(most, -1, jnp.int32),
-      "scales": jnp.zeros((tasks, d, d)),
+      "scales": jnp.zeros((tasks, room(d), room(d))),
     }
-    phi = {"net": params, "scale": {path: fresh_scale(most, d) for path, d in sizes.items()}}
+    phi = {"net": params, "scale": {path: fresh_scale(most, room(d)) for path, d in sizes.items()}}
     return phi, {ref: {path: space(d) for path, d in sizes.items()}, "task": jnp.zeros((), jnp.int32)}
 
   def generate(phi: Params, task: Array, refs: Refs) -> Params:
@@ -90,10 +96,10 @@ def fresh_scale(most: int, size: int) -> Array:
 
 
 def trained(scale: Array, space: Mapping[str, Any]) -> Array:
-  """sum_j (Q_j - I) over the chosen tasks in the coordinates of the union, f[d, d]; Q_j acts on what task j owns.
+  """sum_j (Q_j - I) over the chosen tasks in the coordinates of the union, f[r, r]; Q_j acts on what task j owns.
 
   Args:
-    scale: f[most, d, d].
+    scale: f[most, r, r].
     space: of one kernel, see `rescale`.
 
   Example:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from unlearnjax import objectives
-from unlearnjax.core import ModelFn, Refs, Run, Task, UnlearnState, Verbs, descend
+from unlearnjax.core import ModelFn, NonFiniteError, Refs, Run, Task, UnlearnState, Verbs, descend
 from unlearnjax.core.types import ArrayTree
 from unlearnjax.methods.continual.parts import learner, open_head
 
@@ -53,7 +53,45 @@ def consolidated(
     importance, anchor = merge(refs["importance"], refs["anchor"]["params"], found, state.params)
     return state, {**refs, "importance": importance, "anchor": {"params": anchor}}
 
-  return learner(fn, descend(roles, tx, state_from="current"), refs=no_anchor, after=after, **settings)
+  verbs = learner(fn, descend(roles, tx, state_from="current"), refs=no_anchor, after=after, **settings)
+  return naming_strength(verbs, tx, weight)
+
+
+def naming_strength(verbs: Verbs, tx: optax.GradientTransformation, weight: float) -> Verbs:
+  """The verbs, whose error names `strength` where a task diverged because the penalty is too steep for the steps.
+
+  Descent on weight * Omega (theta - anchor)^2 with step size h multiplies the distance by 1 - 2 h weight Omega, which
+  grows without bound once 2 h weight Omega > 2. Omega adds up over tasks, so a stream may begin well and end so.
+
+  Args:
+    verbs: with refs["importance"].
+    tx: optimizer; h is how far its first step goes for a gradient of ones.
+    weight: of the penalty.
+  """
+
+  def learn(state: UnlearnState, refs: Refs, task: Task, run: Run) -> tuple[UnlearnState, Refs]:
+    try:
+      return verbs.learn(state, refs, task, run)
+    except NonFiniteError as error:
+      curvature = 2 * weight * max(float(jnp.max(x)) for x in jax.tree.leaves(refs["importance"]))
+      size = _step_size(tx, refs["anchor"]["params"])
+      if size * curvature <= 2:
+        raise
+      raise NonFiniteError(
+        f"strength is too large for these steps: at task {task.name!r} the penalty's largest curvature, "
+        f"{curvature:.3g}, times the step size, {size:.3g}, is {size * curvature:.3g}, and descent diverges above 2; "
+        f"lower strength, or the step size to less than {2 / curvature:.2g}",
+        error.step,
+        error.names,
+      ) from error
+
+  return verbs._replace(learn=learn)
+
+
+def _step_size(tx: optax.GradientTransformation, params: ArrayTree) -> float:
+  ones = jax.tree.map(jnp.ones_like, params)
+  moves, _ = optax.with_extra_args_support(tx).update(ones, tx.init(params), params)
+  return max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(moves))
 
 
 def decayed(decay: float) -> Callable[..., tuple[ArrayTree, ArrayTree]]:

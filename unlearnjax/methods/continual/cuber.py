@@ -12,7 +12,7 @@ import optax
 from unlearnjax import curvature, objectives, reparam
 from unlearnjax.core import Combiner, Method, Model, ModelFn, Verbs, check, descend, fold
 from unlearnjax.core.tree import get_path, set_path
-from unlearnjax.methods.continual.gpm import pooled, projected
+from unlearnjax.methods.continual.gpm import energy_share, pooled, projected
 from unlearnjax.methods.continual.parts import check_room, chosen, learner, own_classes
 from unlearnjax.methods.over import over, with_refs
 from unlearnjax.methods.parts import layer_inputs, restart
@@ -29,6 +29,7 @@ def cuber(
   threshold: float = 0.97,
   rise: float = 0.003,
   sampled: int = 300,
+  rank: int | None = None,
   unprojected: str | None = r"(^|/)head/",
   sites: Mapping[str, str] | None = None,
   tasks: int = 10,
@@ -62,6 +63,8 @@ def cuber(
     threshold: share of the energy of a layer's inputs that a basis holds, in (0, 1].
     rise: by which the share grows from task to task; it stays below 1.
     sampled: examples of a task that gradients and bases are read from.
+    rank: room for so many directions of a layer's inputs, over all tasks; None for all of them. Once it is full, new
+      ones are not kept. Every step costs in proportion to it: a few hundred do for images of 784 pixels and more.
     unprojected: regular expression of kernels that are left to the gradient: the last layer by default, for tasks that
       have outputs of their own. None for tasks that share their outputs.
     sites: {kernel path: site of its input}; None takes all kernels of a model that knows its sites. Convolutions are
@@ -84,14 +87,13 @@ def cuber(
   if not -1 <= agreement <= 1:
     raise ValueError(f"agreement must be a cosine in [-1, 1], got {agreement}")
   check.positive("strength", strength, zero=True)
-  check.fraction("threshold", threshold)
-  check.positive("rise", rise, zero=True)
+  share = energy_share(threshold, rise)
   check.positive("sampled", sampled)
   tx = optax.sgd(0.1) if tx is None else tx
 
   def bind(fn: ModelFn) -> Verbs:
     inputs = projected(layer_inputs(fn) if sites is None else sites, unprojected)
-    net = reparam.rescale(tasks, tuple(inputs), most=most)
+    net = reparam.rescale(tasks, tuple(inputs), most=most, rank=rank)
     bound, covariance = net.bind(fn), curvature.input_covariance(fn, inputs)
     own_head = seen_classes(reparam.at_task(bound), "now")
     gradient = curvature.gradient(objectives.cross_entropy(own_head, train=False))
@@ -129,15 +131,13 @@ def cuber(
       return state, {**refs, "spaces": spaces, "free": free}
 
     def after(state, refs, task, run):
-      share = min(threshold + rise * task.index, 1.0)
-
       def end():
         weights = net.generate(state.params, refs["task"], refs)
         seen = fold(covariance, Model(weights, state.model_state, {}, fn), chosen(task, sampled, state.rng), run)
         g, found = gradients(state, refs, task, run, "departure"), {}
         for path in inputs:
           space = refs["spaces"][path]
-          union, owned = pooled(np.asarray(space["union"]), np.asarray(seen[path]), share)
+          union, owned = pooled(np.asarray(space["union"]), np.asarray(seen[path]), share(task.index))
           scale = trained(state.params["scale"][path], space)
           found[path] = {"union": np.float32(union), "owned": owned, "scale": scale, "gradient": g[path]}
         return found

@@ -34,6 +34,7 @@ def ewc(
 
   Raises:
     ValueError: strength < 0.
+    NonFiniteError: when learning, a strength at which descent on the penalty diverges; names the largest step size.
 
   Example:
     >>> ewc(strength=10.0).name

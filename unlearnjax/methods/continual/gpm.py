@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ import optax
 from unlearnjax import combine, curvature, objectives
 from unlearnjax.core import Method, ModelFn, Verbs, check, descend, fold, view_model
 from unlearnjax.core.tree import paths
-from unlearnjax.methods.classification.pgu import layer_inputs
 from unlearnjax.methods.continual.parts import chosen, learner, open_head
+from unlearnjax.methods.parts import layer_inputs
 
 
 def gpm(
@@ -55,8 +55,7 @@ def gpm(
     >>> gpm(threshold=0.95).name
     'gpm'
   """
-  check.fraction("threshold", threshold)
-  check.positive("rise", rise, zero=True)
+  share = energy_share(threshold, rise)
   check.positive("sampled", sampled)
   tx = optax.sgd(0.1) if tx is None else tx
 
@@ -75,15 +74,13 @@ def gpm(
       return {"basis": jax.tree.map(lambda p: jnp.zeros((rows(p), rows(p)), jnp.float32), model.params)}
 
     def after(state, refs, task, run):
-      share = min(threshold + rise * task.index, 1.0)
-
       def bases():
         found = fold(covariance, view_model(fn, state), chosen(task, sampled, state.rng), run, name="inputs")
         old, structure = jax.tree.flatten(refs["basis"])
         new = [np.ones_like(m) if m.size == 1 else m for m in map(np.asarray, old)]  # frozen: their input is always 1
         for i, path in enumerate(paths(refs["basis"])):
           if path in found:
-            new[i] = grown(np.asarray(old[i]), np.asarray(found[path]), share)
+            new[i] = grown(np.asarray(old[i]), np.asarray(found[path]), share(task.index))
         return jax.tree.unflatten(structure, [jnp.asarray(m, jnp.float32) for m in new])
 
       return state, {**refs, "basis": run.once("basis", bases)}
@@ -91,6 +88,21 @@ def gpm(
     return learner(fn, step, epochs=epochs, batch_size=batch_size, every=every, refs=zeros, after=after)
 
   return Method("gpm", bind)
+
+
+def energy_share(threshold: float, rise: float) -> Callable[[int], float]:
+  """Task number -> the share of the energy of its inputs that is kept: threshold + rise * t, at most 1.
+
+  Raises:
+    ValueError: a threshold outside (0, 1], a negative rise.
+
+  Example:
+    >>> [round(energy_share(0.97, 0.01)(t), 2) for t in (0, 1, 5)]
+    [0.97, 0.98, 1.0]
+  """
+  check.fraction("threshold", threshold)
+  check.positive("rise", rise, zero=True)
+  return lambda task: min(threshold + rise * task, 1.0)
 
 
 def projected(sites: Mapping[str, str], unprojected: str | None) -> dict[str, str]:
@@ -140,15 +152,16 @@ def pooled(union: np.ndarray, covariance: np.ndarray, share: float) -> tuple[np.
   """A task's own basis out of the directions that are kept and those that are new, the strongest of both first.
 
   Kept directions b count with b^T C b, new ones with the eigenvalues of C off the kept ones; taken until they hold
-  `share` of the trace of C. New ones that are taken join the union, kept ones stay as they are.
+  `share` of the trace of C, or there is no more room. New ones that are taken join the union, kept ones stay as they
+  are.
 
   Args:
-    union: f[d, d], orthonormal rows, then rows of zeros.
+    union: f[r, d], r <= d, orthonormal rows, then rows of zeros: the room for new ones.
     covariance: C, f[d, d], sum of x x^T.
     share: in (0, 1].
 
   Returns:
-    (union f[d, d], owned bool[d]: the rows of it that are the task's basis).
+    (union f[r, d], owned bool[r]: the rows of it that are the task's basis).
 
   Example:
     >>> union = np.zeros((3, 3))
@@ -158,11 +171,11 @@ def pooled(union: np.ndarray, covariance: np.ndarray, share: float) -> tuple[np.
     ([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], [False, True, True])
   """
   union, covariance = np.asarray(union, np.float64), np.asarray(covariance, np.float64)
-  size, kept = len(union), union[np.abs(union).sum(1) > 0]
+  (size, width), kept = union.shape, union[np.abs(union).sum(1) > 0]
   total = np.trace(covariance)
   if total <= 0:
     return union, np.zeros(size, bool)
-  off = np.eye(size) - kept.T @ kept
+  off = np.eye(width) - kept.T @ kept
   values, vectors = np.linalg.eigh(off @ covariance @ off)
   room = size - len(kept)
   values, new = np.maximum(values[::-1], 0)[:room], vectors[:, ::-1].T[:room]
@@ -179,4 +192,4 @@ def pooled(union: np.ndarray, covariance: np.ndarray, share: float) -> tuple[np.
   owned[: len(kept)] = taken[: len(kept)]
   owned[len(kept) : len(kept) + len(fresh)] = True
   rows = np.concatenate([kept, fresh])
-  return np.concatenate([rows, np.zeros((size - len(rows), size))]), owned
+  return np.concatenate([rows, np.zeros((size - len(rows), width))]), owned

@@ -31,6 +31,7 @@ def mas(
 
   Raises:
     ValueError: strength < 0.
+    NonFiniteError: when learning, a strength at which descent on the penalty diverges; names the largest step size.
 
   Example:
     >>> mas(strength=0.1).name

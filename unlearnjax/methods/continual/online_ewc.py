@@ -36,6 +36,7 @@ def online_ewc(
 
   Raises:
     ValueError: strength < 0, decay outside [0, 1], an unknown kind of Fisher information.
+    NonFiniteError: when learning, a strength at which descent on the penalty diverges; names the largest step size.
 
   Example:
     >>> online_ewc(decay=0.9).name

@@ -96,33 +96,29 @@ def many_teachers(fn: ModelFn, temperature: float, heads: int | None = None, new
   With heads a sum over those of earlier tasks, of each the teachers that know it, or (`newest`) that ended with it.
   """
 
-  def about(params, batch, view, there):
+  def asked(params, batch, view, there, classes):
+    """Sum over the teachers that are there, each about its row of classes."""
     logits = objectives.forward(fn, params, batch, view, train=True).logits
     ask = lambda one: objectives.frozen(fn, batch, view._replace(refs={**view.refs, "teacher": one}), "teacher").logits
     answers = jax.vmap(ask)(view.refs["teachers"])
-    each = jax.vmap(lambda z: losses.distill_cross_entropy(logits, z, temperature))(answers)
+    each = jax.vmap(lambda z, c: losses.distill_cross_entropy(logits, z, temperature, c))(answers, classes)
     return jnp.where(there[:, None], each, 0.0).sum(0)
 
-  def by_head(params, batch, view):
-    count, index = view.refs["task"], jnp.arange(len(view.refs["known"]))
-    total = jnp.zeros(batch["valid"].shape)
-    for t in range(heads):
-      asked = {**batch, "inputs": {**batch["inputs"], "task": jnp.full(batch["valid"].shape, t, jnp.int32)}}
-      total += about(params, asked, view, (index < count) & ((index == t) if newest else (index >= t)))
+  def objective(params, batch, view):
+    known, count = view.refs["known"], view.refs["task"]
+    index = jnp.arange(len(known))
+    if heads is None:
+      # a place without a teacher knows nothing: it is asked about all classes, and does not count
+      total = asked(params, batch, view, index < count, jnp.where(known.any(1, keepdims=True), known, True))
+    else:
+      total = jnp.zeros(batch["valid"].shape)
+      for t in range(heads):  # the head leaves its own classes
+        mine = (index < count) & ((index == t) if newest else (index >= t))
+        inputs = {**batch["inputs"], "task": jnp.full(batch["valid"].shape, t, jnp.int32)}
+        total += asked(params, {**batch, "inputs": inputs}, view, mine, jnp.ones_like(known))
     return objectives.mean(total / jnp.maximum(count, 1), batch)
 
-  def objective(params, batch, view):
-    logits = objectives.forward(fn, params, batch, view, train=True).logits
-    ask = lambda one: objectives.frozen(fn, batch, view._replace(refs={**view.refs, "teacher": one}), "teacher").logits
-    answers, count = jax.vmap(ask)(view.refs["teachers"]), view.refs["task"]
-    known = view.refs["known"]
-    # a teacher that is not there knows nothing: it is asked about all classes, and does not count
-    asked = jnp.where(known.any(1, keepdims=True), known, True)
-    each = jax.vmap(lambda z, c: losses.distill_cross_entropy(logits, z, temperature, c))(answers, asked)
-    there = (jnp.arange(len(known)) < count)[:, None]
-    return objectives.mean(jnp.where(there, each, 0.0).sum(0) / jnp.maximum(count, 1), batch)
-
-  return objective if heads is None else by_head
+  return objective
 
 
 def without_conflict(current: str = "current", past: str = "past") -> Combiner:

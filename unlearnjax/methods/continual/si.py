@@ -8,7 +8,7 @@ import optax
 
 from unlearnjax import curvature, objectives, updates
 from unlearnjax.core import Method, ModelFn, Verbs, check, descend
-from unlearnjax.methods.continual.consolidate import no_anchor
+from unlearnjax.methods.continual.consolidate import naming_strength, no_anchor
 from unlearnjax.methods.continual.parts import learner, open_head
 
 
@@ -36,6 +36,7 @@ def si(
 
   Raises:
     ValueError: strength < 0, damping <= 0.
+    NonFiniteError: when learning, a strength at which descent on the penalty diverges; names the largest step size.
 
   Example:
     >>> si(strength=0.5).name
@@ -57,6 +58,7 @@ def si(
       state = state.replace(opt_state={**state.opt_state, "main": fresh})
       return state, {**refs, "importance": importance, "anchor": {"params": state.params}}
 
-    return learner(fn, step, refs=no_anchor, after=after, epochs=epochs, batch_size=batch_size, every=every)
+    settings = dict(epochs=epochs, batch_size=batch_size, every=every)
+    return naming_strength(learner(fn, step, refs=no_anchor, after=after, **settings), inner, strength)
 
   return Method("si", bind)
