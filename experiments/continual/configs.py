@@ -71,6 +71,7 @@ _IMAGES = {
 }
 _MNIST = {"dataset": "mnist", "train_size": 1_000, "test_size": 1_000, "watch_every": 25, "pairs": False}
 _LARGER = {**_MNIST, "train_size": 10_000, "test_size": 2_000, "watch_every": 0}
+_INSTANCES = {**_MNIST, "train_size": 3_100, "watch_every": 0}
 _FASHION = {"train_size": 1_000, "test_size": 2_000, "watch_every": 0, "pairs": False}
 CONFIGS: Mapping[str, Config] = {
   "digits": Config(),
@@ -85,6 +86,10 @@ CONFIGS: Mapping[str, Config] = {
   "mnist_turned": Config(scenario="rotated", degrees=50, batch_size=32, epochs=10, tuned="mnist_turned", **_MNIST),
   "mnist_permuted": Config(
     scenario="permuted", tasks=10, epochs=10, batch_size=32, known_task=True, tuned="mnist_permuted", **_LARGER
+  ),
+  "mnist_split": Config(dataset="mnist", train_size=5_000, test_size=2_000, epochs=1, watch_every=0, pairs=False),
+  "mnist_instances": Config(
+    scenario="instances", degrees=50, batch_size=32, epochs=10, known_task=True, tuned="mnist_instances", **_INSTANCES
   ),
   "fashion_overlap": Config(dataset="fashion_mnist", scenario="overlap", tasks=4, tuned="fashion_overlap", **_FASHION),
   "omniglot_small": Config(dataset="omniglot_small", scenario="group", tasks=8, epochs=10),
@@ -127,7 +132,8 @@ METHODS: Mapping[str, Hyper] = {
 TUNED: Mapping[str, Mapping[str, Hyper]] = {
   "mnist_rotated": {
     "gem": {"rate": 0.1, "margin": 0.5, "memory_per_task": 256},
-    "agem": {"rate": 0.1, "memory_per_task": 256},
+    "fine_tune": {"rate": 0.003},
+    "agem": {"rate": 0.003, "memory_per_task": 256},
     "joint": {"rate": 0.1, "epochs": 3},
     "er": {"rate": 0.1, "capacity": 5120},
     "der_pp": {"rate": 0.1, "capacity": 5120, "alpha": 0.2, "beta": 1.0},
@@ -147,6 +153,7 @@ TUNED: Mapping[str, Mapping[str, Hyper]] = {
       "net": {"hidden": [100, 100], "chunk": 8000, "task_size": 64, "chunk_size": 32},
     },
   },
+  "mnist_instances": {"cuber": {"rate": 0.03, "strength": 0.01, "rank": 256}},
   "fashion_overlap": {"gpm": {"rate": 0.03}},
 }
 """What differs by stream; chosen on seed 100."""
