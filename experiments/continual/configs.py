@@ -72,6 +72,7 @@ _IMAGES = {
 _MNIST = {"dataset": "mnist", "train_size": 1_000, "test_size": 1_000, "watch_every": 25, "pairs": False}
 _LARGER = {**_MNIST, "train_size": 10_000, "test_size": 2_000, "watch_every": 0}
 _INSTANCES = {**_MNIST, "train_size": 3_100, "watch_every": 0}
+_SPLIT = {**_MNIST, "train_size": 5_000, "test_size": 2_000, "watch_every": 0}
 _FASHION = {"train_size": 1_000, "test_size": 2_000, "watch_every": 0, "pairs": False}
 CONFIGS: Mapping[str, Config] = {
   "digits": Config(),
@@ -87,7 +88,7 @@ CONFIGS: Mapping[str, Config] = {
   "mnist_permuted": Config(
     scenario="permuted", tasks=10, epochs=10, batch_size=32, known_task=True, tuned="mnist_permuted", **_LARGER
   ),
-  "mnist_split": Config(dataset="mnist", train_size=5_000, test_size=2_000, epochs=1, watch_every=0, pairs=False),
+  "mnist_split": Config(epochs=1, tuned="mnist_split", **_SPLIT),
   "mnist_instances": Config(
     scenario="instances", degrees=50, batch_size=32, epochs=10, known_task=True, tuned="mnist_instances", **_INSTANCES
   ),
@@ -153,6 +154,7 @@ TUNED: Mapping[str, Mapping[str, Hyper]] = {
       "net": {"hidden": [100, 100], "chunk": 8000, "task_size": 64, "chunk_size": 32},
     },
   },
+  "mnist_split": {"joint": {"rate": 0.1, "epochs": 3}},
   "mnist_instances": {"cuber": {"rate": 0.03, "strength": 0.01, "rank": 256}},
   "fashion_overlap": {"gpm": {"rate": 0.03}},
 }
