@@ -108,7 +108,7 @@ METHODS: Mapping[str, Hyper] = {
   "gdumb": {"rate": 0.1, "capacity": 200, "epochs": 30},
   "icarl": {"rate": 1.0, "capacity": 200},
   "gem": {"rate": 0.1, "margin": 0.5, "memory_per_task": 40},
-  "agem": {"rate": 0.1, "memory_per_task": 40},
+  "agem": {"rate": 0.01, "memory_per_task": 40},
   "ogd": {"rate": 0.003, "memory_per_task": 20},
   "pca_ogd": {"rate": 0.003, "memory_per_task": 20, "sampled": 100},
   "gpm": {"rate": 0.1},
