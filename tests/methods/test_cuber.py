@@ -203,3 +203,19 @@ def test_overlapping_windows_of_garments_gain_from_what_they_share():
     found[name] = np.mean(rows, 0)
   assert found["cuber"][0] > found["gpm"][0] + 0.01  # 0.87 and 0.85
   assert found["cuber"][1] >= found["gpm"][1] and found["cuber"][1] > 0
+
+
+@pytest.mark.slow
+def test_small_first_tasks_gain_from_larger_later_ones():
+  stream = uj.data.instances("digits", degrees=50, known_task=True)
+  model = uj.models.make("mlp", input_shape=stream.input_shape, num_outputs=10, widths=(100, 100)).init(KEY)
+  settings = dict(tx=optax.sgd(0.03), epochs=10)
+  found = {}
+  for name, method in (
+    ("cuber", methods.cuber(strength=0.01, unprojected=None, tasks=5, **settings)),
+    ("fine_tune", methods.sequential(**settings)),
+  ):
+    matrix = uj.metrics.accuracy_matrix(learn(method, model, stream, key=KEY), stream)
+    found[name] = matrix[-1, 0] - matrix[0, 0], uj.metrics.backward_transfer(matrix)
+  assert found["cuber"][0] > 0.05 and found["cuber"][1] > 0.02
+  assert found["fine_tune"][1] < -0.05

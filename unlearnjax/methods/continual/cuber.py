@@ -58,7 +58,8 @@ def cuber(
   Args:
     reach: e1, >= 0; 1 and more leaves all tasks in regime 1.
     agreement: e2, a cosine in [-1, 1].
-    strength: lambda >= 0 of the penalty.
+    strength: lambda >= 0 of the penalty. Its pull has this norm however small the change is, so that a gradient below
+      it improves nothing: take it well below the gradient's norm.
     most: old tasks in regimes 2 and 3 of one layer, those with the largest |Proj_j G|; others are in regime 1.
     threshold: share of the energy of a layer's inputs that a basis holds, in (0, 1].
     rise: by which the share grows from task to task; it stays below 1.
@@ -221,16 +222,16 @@ def shielded(kernels: tuple[str, ...], strength: float, agreement: float) -> Com
       opposed = jnp.einsum("jio,io->j", end, g) < agreement * size
       state[path] = state[path] | opposed
       free = refs["free"][path] & ~state[path]
-      moved = union @ (flat(get_path(params["net"], place)) - refs["start"][path])
+      inside, moved = union @ g, union @ (flat(get_path(params["net"], place)) - refs["start"][path])
       mine = space["owned"][jnp.maximum(space["chosen"], 0)]
       pulls = jnp.where(mine[:, :, None], moved, 0.0)
       far = jnp.linalg.norm(pulls, axis=(1, 2), keepdims=True)
       weight = jnp.where(free[:, None, None] & (far > 0), strength / jnp.where(far > 0, far, 1.0), 0.0)
-      g = g + union.T @ jnp.sum(weight * pulls, 0)
+      pull = jnp.sum(weight * pulls, 0)
       index = jnp.arange(len(space["owned"]))[:, None]
       kept = ~((space["chosen"] == index) & free).any(1)
       closed = (space["owned"] & kept[:, None]).any(0)
-      g = g - union.T @ jnp.where(closed[:, None], union @ g, 0.0)
+      g = g + union.T @ (pull - jnp.where(closed[:, None], inside + pull, 0.0))
       net = set_path(net, place, g.astype(kernel.dtype).reshape(kernel.shape))
     return {"net": net, "scale": grad["scale"]}, state
 
