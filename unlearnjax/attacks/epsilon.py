@@ -106,6 +106,8 @@ def final_score(
     0.093333
   """
   check.fraction("score", score, zero=True)
+  check.positive("retain_accuracy", retain_accuracy, zero=True)
+  check.positive("test_accuracy", test_accuracy, zero=True)
   check.positive("retain_reference", retain_reference)
   check.positive("test_reference", test_reference)
   return score * (retain_accuracy / retain_reference) * (test_accuracy / test_reference)

@@ -13,6 +13,7 @@ from unlearnjax.core import check
 from unlearnjax.core.types import Array
 from unlearnjax.losses import shapes
 from unlearnjax.metrics import inputs
+from unlearnjax.metrics.ranking import target_ranks
 
 PERMUTATIONS = 10
 
@@ -38,8 +39,8 @@ def logit_lens(hidden: Array, unembed: Array, norm: Callable[[Array], Array] | N
     >>> logit_lens(jnp.array([1.0, 2.0]), jnp.eye(2), norm=lambda h: h / 2).tolist()
     [0.5, 1.0]
   """
-  if jnp.ndim(unembed) != 2 or jnp.shape(hidden)[-1] != jnp.shape(unembed)[0]:
-    raise ValueError(f"unembed must be [d, V] with d = {jnp.shape(hidden)[-1]} of hidden, got {jnp.shape(unembed)}")
+  if np.ndim(unembed) != 2 or np.shape(hidden)[-1] != np.shape(unembed)[0]:
+    raise ValueError(f"unembed must be [d, V] with d = {np.shape(hidden)[-1]} of hidden, got {np.shape(unembed)}")
   hidden = shapes.at_least_f32(hidden)
   return (hidden if norm is None else norm(hidden)) @ shapes.at_least_f32(unembed)
 
@@ -49,14 +50,16 @@ def answer_rank(logits: Array, targets: Array) -> Array:
 
   Args:
     logits: f[..., V].
-    targets: int[...].
+    targets: int[...] in [0, V).
+
+  Raises:
+    ValueError: as in `metrics.target_ranks`, of which this is one less.
 
   Example:
     >>> answer_rank(jnp.array([[1.0, 3.0, 2.0]]), jnp.array([2])).tolist()
     [1]
   """
-  own = jnp.take_along_axis(logits, jnp.asarray(targets)[..., None], axis=-1)
-  return jnp.sum(logits > own, axis=-1)
+  return target_ranks(logits, targets) - 1
 
 
 class Probe(NamedTuple):

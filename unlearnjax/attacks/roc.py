@@ -45,7 +45,10 @@ def roc_report(scores, member, *, fprs: Sequence[float] = (0.001, 0.01)) -> RocR
   from sklearn.metrics import auc, roc_curve
 
   scores = inputs.host_vector("scores", scores, infinite=True)
-  member = np.asarray(member).astype(bool)
+  member = np.asarray(member)
+  if not np.isin(member, (0, 1)).all():
+    raise ValueError(f"member must hold True or False, got {member[~np.isin(member, (0, 1))].ravel()[0]!r}")
+  member = member.astype(bool)
   if member.shape != scores.shape:
     raise ValueError(f"member must be bool[{len(scores)}] like scores, got shape {member.shape}")
   if member.all() or not member.any():

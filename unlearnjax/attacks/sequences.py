@@ -121,7 +121,11 @@ def reference_score(mean_nll, reference_mean_nll, *, definition: str = "differen
   check.one_of("definition", definition, ("difference", "ratio"))
   own, other = inputs.host_vector("mean_nll", mean_nll), inputs.host_vector("reference_mean_nll", reference_mean_nll)
   shapes.same_shape("mean_nll", own, "reference_mean_nll", other)
-  return own - other if definition == "difference" else own / other
+  if definition == "difference":
+    return own - other
+  if other.min() <= 0:
+    raise ValueError(f"reference_mean_nll must be > 0 for a ratio, got {other.min()}")
+  return own / other
 
 
 def gradient_norm(

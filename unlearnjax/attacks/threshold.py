@@ -65,6 +65,9 @@ def threshold_mia(
     "target_members": target_members,
     "target_nonmembers": target_nonmembers,
   }
+  for name, pair in given.items():
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+      raise ValueError(f"{name} must be a pair (probs f[N, C], labels int[N]), got {type(pair).__name__}")
   sets = {name: predicted(name, *pair) for name, pair in given.items()}
   same_classes(**sets)
   classes = sets["shadow_members"].probs.shape[1]

@@ -82,6 +82,9 @@ def cone_dual(products: Array, dots: Array, floor: float | Array = 0.0, iteratio
     >>> [round(v, 4) for v in cone_dual(jnp.eye(2), jnp.array([-1.0, 0.5]), 0.25).tolist()]
     [1.0, 0.25]
   """
+  products, dots = (jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32)) for x in (products, dots))
+  if dots.ndim != 1 or products.shape != (len(dots), len(dots)):
+    raise ValueError(f"products must be [T, T] and dots [T], got shapes {products.shape} and {dots.shape}")
   scale = jnp.sqrt(jnp.diag(products))
   present = scale > 0
   scale = jnp.where(present, scale, 1.0)

@@ -120,4 +120,5 @@ def on_simplex(f, keep: Array, iterations: int) -> Array:
     better = f(new) <= value
     return (jnp.where(better, new, w), jnp.where(better, 1.5 * step, 0.5 * step)), None
 
-  return jax.lax.scan(body, (start.astype(jnp.float32), jnp.ones(())), length=iterations)[0][0]
+  start = start.astype(jax.eval_shape(f, start).dtype)
+  return jax.lax.scan(body, (start, jnp.ones((), start.dtype)), length=iterations)[0][0]

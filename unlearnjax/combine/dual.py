@@ -55,10 +55,12 @@ def primal_dual(
 
   def update(grads, state, params, *, values=None, view=None, valid=None):
     del params, valid
+    if values is None:
+      raise ValueError(f"primal_dual reads the losses of {sorted(limits)}: pass values={{role: loss}}")
     factors = weights(state, tuple(grads))
-    total = lambda *leaves: sum(factors[role] * leaf for role, leaf in zip(grads, leaves))
+    total = lambda *leaves: sum(factors[role] * leaf for role, leaf in zip(grads, leaves)).astype(leaves[0].dtype)
     moving = 1.0 if view is None or not warmup else jnp.asarray(view.progress >= warmup, jnp.float32)
-    step = lambda role: state[role] + moving * rate * (values[role].astype(jnp.float32) - limits[role])
+    step = lambda role: state[role] + moving * rate * (jnp.asarray(values[role], jnp.float32) - limits[role])
     return jax.tree.map(total, *grads.values()), {role: jnp.maximum(step(role), 0.0) for role in limits}
 
   return Combiner(init, update, weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from unlearnjax.core import check
 from unlearnjax.core.types import Combiner
 
 
@@ -42,10 +43,13 @@ def weighted(**coefficients: float) -> Combiner:
     if not grads:
       raise ValueError("weighted got no gradients")
     factors = weights(state, tuple(grads))
+    first, *others = grads
+    for role in others:
+      check.same_structure(f"role {role!r} of weighted", grads[role], grads[first], f"role {first!r}")
     total = lambda *leaves: sum(factors[role] * leaf for role, leaf in zip(grads, leaves))
     return jax.tree.map(total, *grads.values()), state
 
   for role, value in coefficients.items():
-    if not jnp.isscalar(value) or isinstance(value, str):
+    if not jnp.isscalar(value) or isinstance(value, str) or value != value:
       raise ValueError(f"the coefficient of {role!r} must be a number, got {value!r}")
   return Combiner(init, update, weights)

@@ -58,10 +58,15 @@ def all_rows(grads: Mapping[str, Any], params: ArrayTree, valid: Mapping[str, Ar
   """
   if not grads:
     raise ValueError("there are no gradients to combine")
+  if params is None:
+    raise ValueError("params must be the trained parameters, got None: they tell a gradient from a stack of gradients")
   stacks, keep = [], []
-  shapes = [jnp.ndim(p) for p in jax.tree.leaves(params)]
+  shapes = [jnp.shape(p) for p in jax.tree.leaves(params)]
   for name, tree in grads.items():
-    single = [jnp.ndim(g) for g in jax.tree.leaves(tree)] == shapes
+    found = [jnp.shape(g) for g in jax.tree.leaves(tree)]
+    single = found == shapes
+    if jax.tree.structure(tree) != jax.tree.structure(params) or not (single or [s[1:] for s in found] == shapes):
+      raise ValueError(f"role {name!r} must hold one gradient, or rows of them, of shapes {shapes}; got {found}")
     rows = jax.tree.map(lambda g: g[None], tree) if single else tree
     count = jax.tree.leaves(rows)[0].shape[0]
     ok = (valid or {}).get(name) if not single else None

@@ -14,8 +14,8 @@ def probability_margin(logits: Array, targets: Array) -> Array:
   """Largest probability among the other classes minus that of the target.
 
   Args:
-    logits: f[B, C].
-    targets: int[B].
+    logits: f[B, C], C >= 2.
+    targets: int[B] in [0, C). A target outside makes the margin NaN rather than a wrong number.
 
   Returns:
     f[B] in [-1, 1]; negative where the target is predicted.
@@ -26,10 +26,11 @@ def probability_margin(logits: Array, targets: Array) -> Array:
     -0.5
   """
   shapes.class_labels(logits, targets)
-  probs = jax.nn.softmax(shapes.at_least_f32(logits), axis=-1)
-  mine = jnp.arange(probs.shape[-1]) == jnp.asarray(targets)[:, None]
+  shapes.two_classes("logits", logits)
+  probs, targets = jax.nn.softmax(shapes.at_least_f32(logits), axis=-1), jnp.asarray(targets)
+  mine = jnp.arange(probs.shape[-1]) == targets[:, None]
   others = jnp.max(jnp.where(mine, -jnp.inf, probs), axis=-1)
-  return others - jnp.sum(jnp.where(mine, probs, 0.0), axis=-1)
+  return shapes.nan_outside(others - jnp.sum(jnp.where(mine, probs, 0.0), axis=-1), targets, probs.shape[-1])
 
 
 def margin_weights(
@@ -78,6 +79,8 @@ def curvature_gap(reference: Array, current: Array, valid: Array | None = None) 
   shapes.batched("reference", reference, "B")
   shapes.same_shape("reference", reference, "current", current)
   gap = shapes.at_least_f32(current) - jax.lax.stop_gradient(shapes.at_least_f32(reference))
+  if valid is not None:
+    shapes.same_shape("reference", reference, "valid", valid)
   valid = jnp.ones(gap.shape, bool) if valid is None else jnp.asarray(valid, bool)
   square = jnp.sum(jnp.square(jnp.where(valid, gap, 0.0)))
   norm = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)

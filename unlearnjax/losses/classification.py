@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from unlearnjax.core import check
 from unlearnjax.core.types import Array
@@ -54,7 +55,8 @@ def soft_cross_entropy(logits: Array, probs: Array) -> Array:
   """
   shapes.batched("logits", logits, "B, C")
   shapes.same_shape("logits", logits, "probs", probs)
-  return -jnp.sum(shapes.at_least_f32(probs) * jax.nn.log_softmax(shapes.at_least_f32(logits), axis=-1), axis=-1)
+  probs, log_probs = shapes.at_least_f32(probs), jax.nn.log_softmax(shapes.at_least_f32(logits), axis=-1)
+  return -jnp.sum(probs * shapes.log_at(probs, log_probs), axis=-1)
 
 
 def binary_cross_entropy(logits: Array, targets: Array) -> Array:
@@ -130,7 +132,7 @@ def entropy(logits: Array) -> Array:
   """Entropy of softmax(logits), in nats.
 
   Args:
-    logits: f[..., C].
+    logits: f[..., C]; classes of -inf are left out.
 
   Returns:
     f[...] in [0, log C].
@@ -140,7 +142,8 @@ def entropy(logits: Array) -> Array:
     1.3863
   """
   log_probs = jax.nn.log_softmax(shapes.at_least_f32(logits), axis=-1)
-  return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+  probs = jnp.exp(log_probs)
+  return -jnp.sum(probs * shapes.log_at(probs, log_probs), axis=-1)
 
 
 def _residual(predictions: Array, targets: Array) -> Array:
@@ -168,7 +171,7 @@ def one_vs_all(
 
   Args:
     logits: f[B, C].
-    labels: int[B].
+    labels: int[B] in [0, C). A label outside makes the loss NaN rather than a wrong number.
     classes: bool[C], the classes that count: those seen so far.
     teacher_logits: f[B, C], under stop_gradient.
     old: bool[C], the classes whose targets are the teacher's; needed with a teacher.
@@ -184,11 +187,14 @@ def one_vs_all(
   shapes.class_labels(logits, labels)
   if (teacher_logits is None) != (old is None):
     raise ValueError("one_vs_all takes teacher_logits and old together, got one of them")
-  z = shapes.at_least_f32(logits)
+  for name, chosen in (("classes", classes), ("old", old)):
+    if chosen is not None and np.shape(chosen) != np.shape(logits)[1:]:
+      raise ValueError(f"{name} must be bool[C] = bool[{np.shape(logits)[1]}], got shape {np.shape(chosen)}")
+  z, labels = shapes.at_least_f32(logits), jnp.asarray(labels)
   targets = jax.nn.one_hot(labels, z.shape[-1], dtype=z.dtype)
   if teacher_logits is not None:
     shapes.same_shape("logits", logits, "teacher_logits", teacher_logits)
     answers = jax.nn.sigmoid(jax.lax.stop_gradient(shapes.at_least_f32(teacher_logits)))
     targets = jnp.where(jnp.asarray(old, bool), answers, targets)
   terms = -targets * jax.nn.log_sigmoid(z) - (1 - targets) * jax.nn.log_sigmoid(-z)
-  return jnp.sum(jnp.where(jnp.asarray(classes, bool), terms, 0), axis=-1)
+  return shapes.nan_outside(jnp.sum(jnp.where(jnp.asarray(classes, bool), terms, 0), axis=-1), labels, z.shape[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from unlearnjax.core import check
 from unlearnjax.core.types import Array
@@ -37,7 +38,7 @@ def distill_kl(student_logits: Array, teacher_logits: Array, temperature: float 
   student = jax.nn.log_softmax(shapes.at_least_f32(student_logits) / temperature, axis=-1)
   teacher = jax.lax.stop_gradient(shapes.at_least_f32(teacher_logits) / temperature)
   teacher = jax.nn.log_softmax(teacher, axis=-1)
-  return temperature**2 * jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
+  return temperature**2 * shapes.kl_of_logs(teacher, student)
 
 
 def distill_cross_entropy(
@@ -66,14 +67,14 @@ def distill_cross_entropy(
   """
   shapes.same_shape("student_logits", student_logits, "teacher_logits", teacher_logits)
   check.positive("temperature", temperature)
-  keep = jnp.ones(jnp.shape(student_logits), bool)
+  keep = jnp.ones(np.shape(student_logits), bool)
   keep = keep if classes is None else keep & jnp.asarray(classes, bool)
   soften = lambda z: jnp.where(keep, shapes.at_least_f32(z) / temperature, -jnp.inf)
   some = keep.any(axis=-1, keepdims=True)  # a softmax over nothing is not a number: give it something, and drop it
   soften_safe = lambda z: jnp.where(some, soften(z), 0.0)
   q = jax.nn.softmax(jax.lax.stop_gradient(soften_safe(teacher_logits)), axis=-1)
   log_p = jnp.where(keep, jax.nn.log_softmax(soften_safe(student_logits), axis=-1), 0.0)
-  return -jnp.sum(q * log_p, axis=-1)
+  return -jnp.sum(q * shapes.log_at(q, log_p), axis=-1)
 
 
 def reverse_distill_kl(student_logits: Array, teacher_logits: Array, temperature: float = 1.0) -> Array:
@@ -91,7 +92,7 @@ def reverse_distill_kl(student_logits: Array, teacher_logits: Array, temperature
   student = jax.nn.log_softmax(shapes.at_least_f32(student_logits) / temperature, axis=-1)
   teacher = jax.lax.stop_gradient(shapes.at_least_f32(teacher_logits) / temperature)
   teacher = jax.nn.log_softmax(teacher, axis=-1)
-  return temperature**2 * jnp.sum(jnp.exp(student) * (student - teacher), axis=-1)
+  return temperature**2 * shapes.kl_of_logs(student, teacher)
 
 
 def kl_to_probs(student_logits: Array, probs: Array, temperature: float = 1.0, offset: float = 0.0) -> Array:
@@ -117,10 +118,10 @@ def kl_to_probs(student_logits: Array, probs: Array, temperature: float = 1.0, o
   check.positive("temperature", temperature)
   check.positive("offset", offset, zero=True)
   student = jax.nn.log_softmax(shapes.at_least_f32(student_logits) / temperature, axis=-1)
-  if offset:
+  if isinstance(offset, jax.core.Tracer) or offset:
     student = jnp.log(jnp.exp(student) + offset)
   probs = jax.lax.stop_gradient(shapes.at_least_f32(probs)) + offset
-  return jnp.sum(jax.scipy.special.xlogy(probs, probs) - probs * student, axis=-1)
+  return jnp.sum(jax.scipy.special.xlogy(probs, probs) - probs * shapes.log_at(probs, student), axis=-1)
 
 
 def bad_teacher_kl(
@@ -156,14 +157,14 @@ def bad_teacher_kl(
   shapes.batched("student_logits", student_logits, "B, C")
   shapes.same_shape("student_logits", student_logits, "teacher_logits", teacher_logits)
   shapes.same_shape("student_logits", student_logits, "bad_logits", bad_logits)
-  if jnp.shape(forget) != jnp.shape(student_logits)[:1]:
-    raise ValueError(f"forget must be [B] = [{jnp.shape(student_logits)[0]}], got shape {jnp.shape(forget)}")
+  if np.shape(forget) != np.shape(student_logits)[:1]:
+    raise ValueError(f"forget must be [B] = [{np.shape(student_logits)[0]}], got shape {np.shape(forget)}")
   check.positive("temperature", temperature)
   check.one_of("compat", compat, (None, "element_mean"))
   soften = lambda z: jax.nn.softmax(shapes.at_least_f32(z) / temperature, axis=-1)
   u = jnp.asarray(forget, jnp.float32)[:, None]
   loss = kl_to_probs(student_logits, u * soften(bad_logits) + (1 - u) * soften(teacher_logits), temperature)
-  return loss / jnp.shape(student_logits)[-1] if compat else loss
+  return loss / np.shape(student_logits)[-1] if compat else loss
 
 
 def suppress_classes(logits: Array, classes: Array, valid: Array | None = None) -> Array:
@@ -181,9 +182,12 @@ def suppress_classes(logits: Array, classes: Array, valid: Array | None = None) 
     [[1.0, 1.0], [1.0, 2.0]]
   """
   shapes.batched("logits", logits, "B, C")
-  if jnp.shape(classes) != jnp.shape(logits)[1:]:
-    raise ValueError(f"classes must be bool[C] = bool[{jnp.shape(logits)[1]}], got shape {jnp.shape(classes)}")
-  rows = jnp.ones(jnp.shape(logits)[0], bool) if valid is None else jnp.asarray(valid, bool)
+  if np.shape(classes) != np.shape(logits)[1:]:
+    raise ValueError(f"classes must be bool[C] = bool[{np.shape(logits)[1]}], got shape {np.shape(classes)}")
+  if valid is not None and np.shape(valid) != np.shape(logits)[:1]:
+    raise ValueError(f"valid must be bool[B] = bool[{np.shape(logits)[0]}], got shape {np.shape(valid)}")
+  logits = jnp.asarray(logits)
+  rows = jnp.ones(logits.shape[0], bool) if valid is None else jnp.asarray(valid, bool)
   # the first row stands in where no row counts, so that nothing becomes infinite
   rows = rows.at[0].set(rows[0] | ~rows.any())
   smallest = jnp.min(jnp.where(rows[:, None], logits, jnp.inf))

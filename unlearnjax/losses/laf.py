@@ -86,7 +86,8 @@ def contrastive_alignment(
     forget_valid: bool[F], rows of the forget batch that count; all by default.
 
   Returns:
-    f[R]; the paper sums it. Equals -log F for a model that still agrees with its teacher.
+    f[R]; the paper sums it. Equals -log F for a model that still agrees with its teacher, and c where no forget row
+    counts.
 
   Example:
     >>> contrastive_alignment(jnp.zeros(1), jnp.zeros(1)).tolist()
@@ -98,7 +99,9 @@ def contrastive_alignment(
   scaled = shapes.at_least_f32(forget_distance) / temperature
   if forget_valid is not None:
     shapes.same_shape("forget_distance", forget_distance, "forget_valid", forget_valid)
-    scaled = jnp.where(jnp.asarray(forget_valid, bool), scaled, -jnp.inf)
+    kept = jnp.asarray(forget_valid, bool)
+    # the first row stands in where none counts, and gives log 1
+    scaled = jnp.where(kept.any(), jnp.where(kept, scaled, -jnp.inf), jnp.where(jnp.arange(kept.size) > 0, -jnp.inf, 0))
   return shapes.at_least_f32(retain_distance) - jax.nn.logsumexp(scaled)
 
 
@@ -111,4 +114,4 @@ def squared_distance_to(a: Array, b: Array) -> Array:
   """
   shapes.same_shape("a", a, "b", b)
   gap = shapes.at_least_f32(a) - shapes.at_least_f32(b)
-  return jnp.sum(jnp.square(gap).reshape(gap.shape[0], -1), axis=-1)
+  return jnp.sum(jnp.square(gap), axis=tuple(range(1, gap.ndim)))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
+import numpy as np
 
 from unlearnjax.core import check
 from unlearnjax.core.types import Array
@@ -35,7 +38,7 @@ def prototype_distance(features: Array, prototypes: Array, targets: Array) -> Ar
   Args:
     features: f[B, d].
     prototypes: f[C, d].
-    targets: int[B] rows of `prototypes`.
+    targets: int[B] rows of `prototypes`, in [0, C). One outside makes the distance NaN rather than a wrong number.
 
   Returns:
     f[B] in [0, 2].
@@ -45,7 +48,8 @@ def prototype_distance(features: Array, prototypes: Array, targets: Array) -> Ar
     [0.0, 1.0]
   """
   _features_and_rows(features, prototypes, targets)
-  return cosine_distance(features, jnp.asarray(prototypes)[targets])
+  prototypes, targets = jnp.asarray(prototypes), jnp.asarray(targets)
+  return shapes.nan_outside(cosine_distance(features, prototypes[targets]), targets, len(prototypes))
 
 
 def nearest_wrong_prototype(features: Array, prototypes: Array, labels: Array, present: Array | None = None) -> Array:
@@ -78,11 +82,13 @@ def nearest_wrong(distances: Array, labels: Array, present: Array | None = None)
     [2]
   """
   shapes.class_labels(distances, labels)
-  classes = jnp.arange(jnp.shape(distances)[1])
+  shapes.two_classes("distances", distances)
+  distances = jnp.asarray(distances)
+  classes = jnp.arange(np.shape(distances)[1])
   allowed = classes != jnp.asarray(labels)[:, None]
   if present is not None:
-    if jnp.shape(present) != classes.shape:
-      raise ValueError(f"present must be bool[C] = bool[{classes.size}], got shape {jnp.shape(present)}")
+    if np.shape(present) != classes.shape:
+      raise ValueError(f"present must be bool[C] = bool[{classes.size}], got shape {np.shape(present)}")
     allowed &= jnp.asarray(present, bool)
   return jnp.argmin(jnp.where(allowed, distances, jnp.inf), axis=-1).astype(jnp.int32)
 
@@ -118,7 +124,7 @@ def mahalanobis_squared(
     features: f[B, d], non-negative.
     means: f[C, d] of Tukey features.
     precisions: f[C, d, d], see `curvature.class_precisions`.
-    targets: int[B], the class to measure to; None for all classes.
+    targets: int[B] in [0, C), the class to measure to (one outside gives NaN); None for all classes.
     power: of the Tukey transform, in (0, 1].
 
   Returns:
@@ -130,17 +136,19 @@ def mahalanobis_squared(
     2.0
   """
   shapes.batched("features", features, "B, d")
-  if jnp.shape(precisions) != (*jnp.shape(means), jnp.shape(means)[-1]):
-    raise ValueError(f"precisions must be [C, d, d] for means [C, d] = {jnp.shape(means)}, got {jnp.shape(precisions)}")
+  if np.shape(precisions) != (*np.shape(means), np.shape(means)[-1]):
+    raise ValueError(f"precisions must be [C, d, d] for means [C, d] = {np.shape(means)}, got {np.shape(precisions)}")
   u, centres = unit(tukey(features, power)), unit(means)
   if targets is None:
-    if jnp.shape(features)[-1] != jnp.shape(means)[-1]:
-      raise ValueError(f"means must be [C, {jnp.shape(features)[-1]}], got shape {jnp.shape(means)}")
+    if np.shape(features)[-1] != np.shape(means)[-1]:
+      raise ValueError(f"means must be [C, {np.shape(features)[-1]}], got shape {np.shape(means)}")
     gap = u[:, None] - centres
-    return jnp.einsum("bcd,cde,bce->bc", gap, precisions, gap)
+    return jnp.einsum("bcd,cde,bce->bc", gap, jnp.asarray(precisions), gap)
   _features_and_rows(features, means, targets)
+  targets = jnp.asarray(targets)
   gap = u - centres[targets]
-  return jnp.einsum("bd,bde,be->b", gap, jnp.asarray(precisions)[targets], gap)
+  found = jnp.einsum("bd,bde,be->b", gap, jnp.asarray(precisions)[targets], gap)
+  return shapes.nan_outside(found, targets, len(centres))
 
 
 def attention_map(activations: Array) -> Array:
@@ -156,10 +164,10 @@ def attention_map(activations: Array) -> Array:
     >>> attention_map(jnp.array([[[3.0], [0.0]]])).tolist()
     [[1.0, 0.0]]
   """
-  if jnp.ndim(activations) < 3:
-    raise ValueError(f"activations must be [B, positions..., channels], got shape {jnp.shape(activations)}")
+  if np.ndim(activations) < 3:
+    raise ValueError(f"activations must be [B, positions..., channels], got shape {np.shape(activations)}")
   energy = jnp.mean(jnp.square(shapes.at_least_f32(activations)), axis=-1)
-  return unit(energy.reshape(energy.shape[0], -1))
+  return unit(energy.reshape(energy.shape[0], math.prod(energy.shape[1:])))
 
 
 def attention_transfer(a: Array, b: Array) -> Array:
@@ -199,7 +207,8 @@ def unit(x: Array) -> Array:
 
 def _features_and_rows(features: Array, table: Array, rows: Array) -> None:
   shapes.batched("features", features, "B, d")
-  if jnp.ndim(table) != 2 or jnp.shape(table)[1] != jnp.shape(features)[1]:
-    raise ValueError(f"prototypes must be [C, d] = [C, {jnp.shape(features)[1]}], got shape {jnp.shape(table)}")
-  if jnp.shape(rows) != jnp.shape(features)[:1]:
-    raise ValueError(f"class rows must be int[B] = int[{jnp.shape(features)[0]}], got shape {jnp.shape(rows)}")
+  if np.ndim(table) != 2 or np.shape(table)[1] != np.shape(features)[1]:
+    raise ValueError(f"prototypes must be [C, d] = [C, {np.shape(features)[1]}], got shape {np.shape(table)}")
+  if np.shape(rows) != np.shape(features)[:1]:
+    raise ValueError(f"class rows must be int[B] = int[{np.shape(features)[0]}], got shape {np.shape(rows)}")
+  shapes.whole_numbers("class rows", rows)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from unlearnjax.core import check
 from unlearnjax.core.types import Array
@@ -59,8 +60,7 @@ def kl_ref(logits: Array, ref_logits: Array, mask: Array | None = None) -> Array
   logits, _, mask = scored(logits, None, mask)
   ref = jax.lax.stop_gradient(jnp.where(mask[..., None], shapes.at_least_f32(ref_logits), 0))
   ref, now = jax.nn.log_softmax(ref, axis=-1), jax.nn.log_softmax(logits, axis=-1)
-  support = ref > -jnp.inf
-  return jnp.sum(jnp.where(support, jnp.exp(ref) * (jnp.where(support, ref, 0) - jnp.where(support, now, 0)), 0), -1)
+  return shapes.kl_of_logs(ref, now)
 
 
 def undial(
@@ -78,7 +78,7 @@ def undial(
   Args:
     logits: f[B, T, V].
     ref_logits: f[B, T, V] of the reference, under stop_gradient.
-    targets: int[B, T] memorised tokens.
+    targets: int[B, T] memorised tokens in [0, V); a scored one outside gives NaN rather than a wrong number.
     mask: bool[B, T], all by default.
     beta: >= 0, how much the logit of the memorised token is lowered; 0 is self-distillation.
     compat: `"open_unlearning"` scores all positions, and where the mask is False lowers the logit of token V - 100
@@ -96,13 +96,14 @@ def undial(
   check.one_of("compat", compat, COMPAT)
   shapes.same_shape("logits", logits, "ref_logits", ref_logits)
   _, targets, mask = scored(logits, targets, mask)
-  vocabulary = jnp.shape(logits)[-1]
+  vocabulary = np.shape(logits)[-1]
   if compat is not None:
     if vocabulary < 100:
       raise ValueError(f"compat='open_unlearning' needs a vocabulary of at least 100 tokens, got {vocabulary}")
     targets, mask = jnp.where(mask, targets, vocabulary - 100), jnp.ones_like(mask)
   lowered = shapes.at_least_f32(ref_logits) - beta * jax.nn.one_hot(targets, vocabulary)
-  return soft_target_ce(logits, jax.nn.softmax(jnp.where(mask[..., None], lowered, 0), axis=-1), mask)
+  found = soft_target_ce(logits, jax.nn.softmax(jnp.where(mask[..., None], lowered, 0), axis=-1), mask)
+  return jnp.where(mask, shapes.nan_outside(found, targets, vocabulary), 0)
 
 
 def ceu(logits: Array, targets: Array, mask: Array | None = None) -> Array:
@@ -113,7 +114,7 @@ def ceu(logits: Array, targets: Array, mask: Array | None = None) -> Array:
 
   Args:
     logits: f[B, T, V], V >= 2.
-    targets: int[B, T] memorised tokens.
+    targets: int[B, T] memorised tokens in [0, V); a scored one outside gives NaN rather than a wrong number.
     mask: bool[B, T], all by default.
 
   Returns:
@@ -125,9 +126,10 @@ def ceu(logits: Array, targets: Array, mask: Array | None = None) -> Array:
   """
   z, targets, mask = scored(logits, targets, mask)
   if z.shape[-1] < 2:
-    raise ValueError(f"logits need a vocabulary of at least two tokens, got shape {jnp.shape(logits)}")
+    raise ValueError(f"logits need a vocabulary of at least two tokens, got shape {np.shape(logits)}")
   others = jnp.where(jax.nn.one_hot(targets, z.shape[-1], dtype=bool), -jnp.inf, jax.lax.stop_gradient(z))
-  return soft_target_ce(z, jax.nn.softmax(others, axis=-1), mask)
+  found = soft_target_ce(z, jax.nn.softmax(others, axis=-1), mask)
+  return jnp.where(mask, shapes.nan_outside(found, targets, z.shape[-1]), 0)
 
 
 def logit_margin(logits: Array, mask: Array | None = None) -> Array:
@@ -191,9 +193,9 @@ def rmu(hidden: Array, target: Array, mask: Array | None = None) -> Array:
     [[1.0, 0.0]]
   """
   shapes.batched("hidden", hidden, "B, T, d")
-  shape = jnp.shape(hidden)
-  if jnp.shape(target) not in (shape, shape[-1:]):
-    raise ValueError(f"target must be [d] = [{shape[-1]}] or of the shape of hidden {shape}, got {jnp.shape(target)}")
+  shape = np.shape(hidden)
+  if np.shape(target) not in (shape, shape[-1:]):
+    raise ValueError(f"target must be [d] = [{shape[-1]}] or of the shape of hidden {shape}, got {np.shape(target)}")
   mask = scored_mask(mask, shape[:2])
   target = jax.lax.stop_gradient(shapes.at_least_f32(target))
   apart = jnp.where(mask[..., None], shapes.at_least_f32(hidden) - target, 0)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from unlearnjax.core import check
 from unlearnjax.core.types import Array
@@ -48,9 +49,9 @@ def next_tokens(logits: Array, tokens: Array, mask: Array | None = None) -> Alig
     ([[2, 3]], [[False, True]])
   """
   shapes.batched("logits", logits, "B, T, V")
-  tokens = jnp.asarray(tokens)
-  if jnp.shape(tokens) != jnp.shape(logits)[:2]:
-    raise ValueError(f"tokens must be int[B, T] = int{list(jnp.shape(logits)[:2])}, got shape {jnp.shape(tokens)}")
+  logits, tokens = jnp.asarray(logits), jnp.asarray(tokens)
+  if np.shape(tokens) != np.shape(logits)[:2]:
+    raise ValueError(f"tokens must be int[B, T] = int{list(np.shape(logits)[:2])}, got shape {np.shape(tokens)}")
   return Aligned(logits[:, :-1], tokens[:, 1:], scored_mask(mask, tokens.shape)[:, 1:])
 
 
@@ -171,8 +172,8 @@ def scored_mask(mask: Array | None, shape: tuple[int, ...]) -> Array:
   """
   if mask is None:
     return jnp.ones(shape, bool)
-  if jnp.shape(mask) != tuple(shape):
-    raise ValueError(f"mask must be bool[B, T] = bool{list(shape)}, got shape {jnp.shape(mask)}")
+  if np.shape(mask) != tuple(shape):
+    raise ValueError(f"mask must be bool[B, T] = bool{list(shape)}, got shape {np.shape(mask)}")
   return jnp.asarray(mask, bool)
 
 
@@ -182,16 +183,15 @@ def scored(logits: Array, targets: Array | None, mask: Array | None) -> tuple[Ar
   A logit that is not scored may be infinite or NaN: taken out before any arithmetic, it leaves no trace in gradients.
   """
   shapes.batched("logits", logits, "B, T, V")
-  shape = jnp.shape(logits)[:2]
+  shape = np.shape(logits)[:2]
   targets = jnp.zeros(shape, jnp.int32) if targets is None else jnp.asarray(targets)
   if targets.shape != shape:
     raise ValueError(f"targets must be int[B, T] = int{list(shape)}, got shape {targets.shape}")
-  if not jnp.issubdtype(targets.dtype, jnp.integer):
-    raise ValueError(f"targets must be integers, got {targets.dtype}")
+  shapes.whole_numbers("targets", targets)
   mask = scored_mask(mask, shape)
   return jnp.where(mask[..., None], shapes.at_least_f32(logits), 0), targets, mask
 
 
 def _values(values: Array, mask: Array) -> tuple[Array, Array]:
   shapes.batched("values", values, "B, T")
-  return shapes.at_least_f32(values), scored_mask(mask, jnp.shape(values))
+  return shapes.at_least_f32(values), scored_mask(mask, np.shape(values))

@@ -1,7 +1,8 @@
 """Metrics: plain arrays in, numbers out, each with its direction, range and source.
 
-Array scores are pure and run under `jit`; intervals and relearn times are host-side arithmetic in float64. Attacks,
-which fit something to tell members from others, are in `unlearnjax.attacks`.
+Scores of arrays are pure and run under `jit`. What is read off an accuracy matrix or a curve, intervals, relearn times,
+tests of samples and texts are arithmetic on the host, in float64. Attacks, which fit something to tell members from
+others, are in `unlearnjax.attacks`.
 """
 
 from unlearnjax.metrics.answers import AnswerScores, answer_scores, normalized_logp

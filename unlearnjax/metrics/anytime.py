@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from unlearnjax.core import check
+from unlearnjax.metrics import inputs
 
 
 def average_anytime_accuracy(curve: Any, task: Any) -> float:
@@ -96,4 +97,5 @@ def _curve(curve: Any, task: Any) -> tuple[np.ndarray, np.ndarray]:
   seen = np.arange(curve.shape[1]) <= task[:, None]
   if not np.isfinite(curve[seen]).all():
     raise ValueError("curve has entries of tasks seen that are not finite")
+  inputs.unit_interval("curve", curve[seen])
   return curve, task

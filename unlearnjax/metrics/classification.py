@@ -19,13 +19,14 @@ def accuracy(logits_or_probs: Array, labels: Array, valid: Array | None = None) 
     valid: bool[N], rows that count; all by default. NaN when no row counts.
 
   Raises:
-    ValueError: no example, shapes other than [N, C] and [N], labels that are not integers in [0, C).
+    ValueError: no example, shapes other than [N, C] and [N], labels that are not integers in [0, C), scores of NaN.
 
   Example:
     >>> float(accuracy(jnp.array([[2.0, 1.0], [0.0, 3.0]]), jnp.array([0, 0])))
     0.5
   """
   inputs.class_labels("labels", labels, "logits_or_probs", logits_or_probs)
+  inputs.no_nan("logits_or_probs", logits_or_probs)
   correct = jnp.argmax(jnp.asarray(logits_or_probs), axis=-1) == jnp.asarray(labels)
   return inputs.masked_mean(correct.astype(jnp.float32), valid)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from unlearnjax.core import check
 from unlearnjax.core.types import Array
+from unlearnjax.losses import shapes
 from unlearnjax.metrics import inputs
 
 
@@ -30,7 +31,7 @@ def confusion(labels: Array, predictions: Array, classes: int, valid: Array | No
   _same_length(labels, predictions)
   inputs.label_range("labels", labels, classes)
   inputs.label_range("predictions", predictions, classes)
-  ones = inputs.mask(valid, jnp.shape(labels)[0]).astype(jnp.int32)
+  ones = inputs.mask(valid, np.shape(labels)[0]).astype(jnp.int32)
   return jnp.zeros((classes, classes), jnp.int32).at[jnp.asarray(labels), jnp.asarray(predictions)].add(ones)
 
 
@@ -85,7 +86,7 @@ def corrected_area(fractions, accuracies) -> float:
     accuracies: f[K].
 
   Raises:
-    ValueError: lengths that differ, fewer than two points, fractions that do not increase.
+    ValueError: lengths that differ, fewer than two points, fractions that do not increase, accuracies of NaN.
 
   Example:
     >>> corrected_area([0.1, 0.5, 1.0], [0.2, 0.2, 0.2])
@@ -95,17 +96,20 @@ def corrected_area(fractions, accuracies) -> float:
   if x.ndim != 1 or x.shape != y.shape or len(x) < 2:
     raise ValueError(f"fractions and accuracies must be two f[K] with K >= 2, got shapes {x.shape} and {y.shape}")
   inputs.unit_interval("fractions", x)
+  inputs.no_nan("accuracies", y)
   if np.any(np.diff(x) <= 0):
     raise ValueError(f"fractions must increase, got {x}")
   return float(np.trapezoid(y, x) / (x[-1] - x[0]))
 
 
 def _same_length(labels: Array, predictions: Array) -> None:
-  if jnp.ndim(labels) != 1 or jnp.shape(labels) != jnp.shape(predictions):
+  if np.ndim(labels) != 1 or np.shape(labels) != np.shape(predictions):
     raise ValueError(
-      f"labels and predictions must be two int[N], got shapes {jnp.shape(labels)} and {jnp.shape(predictions)}"
+      f"labels and predictions must be two int[N], got shapes {np.shape(labels)} and {np.shape(predictions)}"
     )
   inputs.not_empty("labels", labels)
+  shapes.whole_numbers("labels", labels)
+  shapes.whole_numbers("predictions", predictions, "; take the argmax of logits first")
 
 
 def _pair(pair: tuple[int, int]) -> tuple[int, int]:

@@ -68,7 +68,7 @@ def average_incremental_accuracy(matrix: Any, *, after: int | None = None, first
     >>> round(average_incremental_accuracy([[0.9, 0.5, 0.5], [0.7, 0.95, 0.6], [0.6, 0.85, 0.92]]), 5)
     0.83833
   """
-  _, k = _matrix(matrix, after)
+  _, k = _matrix(matrix, after, least=1 if first else 2, name="average_incremental_accuracy")
   return float(np.mean([average_accuracy(matrix, after=i) for i in range(1 if first else 2, k + 1)]))
 
 
@@ -196,7 +196,10 @@ def intransigence(matrix: Any, joint: Sequence[float], *, after: int | None = No
 
 def _matrix(matrix: Any, after: int | None, least: int = 1, name: str = "the metric") -> tuple[np.ndarray, int]:
   """R in float64 and how many tasks count."""
-  r = np.asarray(matrix, np.float64)
+  try:
+    r = np.asarray(matrix, np.float64)
+  except ValueError as e:
+    raise ValueError(f"matrix must be numbers [tasks learned, tasks], NaN where nothing was measured: {e}") from e
   if r.ndim != 2 or r.shape[0] < 1 or r.shape[0] > r.shape[1]:
     raise ValueError(f"matrix must be [tasks learned, tasks], at most square, got shape {r.shape}")
   if r[~np.isnan(r)].size and not (0 <= np.nanmin(r) and np.nanmax(r) <= 1):

@@ -73,7 +73,6 @@ def completeness(predictions: Array, reference: Array, *, definition: str = "agr
   shapes.same_shape("predictions", predictions, "reference", reference)
   inputs.not_empty("predictions", predictions)
   for name, x in (("predictions", predictions), ("reference", reference)):
-    if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
-      raise ValueError(f"{name} must be integer labels, got {jnp.result_type(x)}; take the argmax of logits first")
+    shapes.whole_numbers(name, x, "; take the argmax of logits first")
   agreement = jnp.mean((jnp.asarray(predictions) == jnp.asarray(reference)).astype(jnp.float32))
   return agreement if definition == "agreement" else agreement / (2 - agreement)

@@ -103,7 +103,7 @@ def wasserstein1(a: Array, b: Array) -> Array:
     b: f[M]; the sizes may differ.
 
   Raises:
-    ValueError: samples that are empty or not vectors.
+    ValueError: samples that are empty, not vectors or hold NaN.
 
   Example:
     >>> round(float(wasserstein1(jnp.array([0.0, 1.0, 2.0]), jnp.array([5.0, 3.0, 4.0]))), 4)
@@ -112,6 +112,7 @@ def wasserstein1(a: Array, b: Array) -> Array:
   for name, sample in (("a", a), ("b", b)):
     shapes.batched(name, sample, "N")
     inputs.not_empty(name, sample)
+    inputs.no_nan(name, sample)
   a, b = jnp.sort(shapes.at_least_f32(a)), jnp.sort(shapes.at_least_f32(b))
   points = jnp.sort(jnp.concatenate([a, b]))
   below = lambda sample: jnp.searchsorted(sample, points[:-1], side="right") / sample.shape[0]
@@ -134,7 +135,7 @@ def information_left(
     reference_variance: variances > 0.
 
   Raises:
-    ValueError: trees that differ in structure or shapes.
+    ValueError: trees that differ in structure or shapes, variances that are not positive.
 
   Example:
     >>> float(information_left(jnp.array([1.0]), jnp.ones(1), jnp.array([3.0]), jnp.ones(1)))
@@ -143,6 +144,10 @@ def information_left(
   names = ("variance", "reference", "reference_variance")
   for name, tree in zip(names, (variance, reference, reference_variance)):
     check.same_structure(name, tree, mean, "mean")
+  for name, tree in (("variance", variance), ("reference_variance", reference_variance)):
+    least = [x.min() for x in map(inputs.concrete, jax.tree.leaves(tree)) if x is not None and x.size]
+    if least and not min(least) > 0:
+      raise ValueError(f"{name} must hold variances > 0, got {min(least)}")
 
   def leaf(m, v, m0, v0):
     m, v, m0, v0 = (shapes.at_least_f32(x) for x in (m, v, m0, v0))

@@ -74,7 +74,7 @@ def _rows(n: int, prefixes: int, rows: int):
 def extraction_of(model: Model, batch: RoleBatch, n: int, prefixes: int = 16) -> Array:
   """EL_n of the rows of a role batch, f32[B], for use inside a compiled function; see `extraction_likelihoods`."""
   inputs, mask = batch["inputs"], jnp.asarray(column(batch, "mask"), bool)
-  rows, width = jnp.shape(column(inputs, "tokens"))
+  rows, width = np.shape(column(inputs, "tokens"))
   if not n < width:
     raise ValueError(f"n must be less than the {width} tokens of a row, got {n}")
   place = jnp.arange(width)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from unlearnjax.core import check
 from unlearnjax.metrics import inputs
 
@@ -108,6 +110,9 @@ def _pairs(scores: Scores, reference: Scores) -> list[tuple[Any, Any, Any]]:
   """(name, score, reference) of every score."""
   if isinstance(scores, Mapping) != isinstance(reference, Mapping):
     raise ValueError("scores and reference must both be mappings or both be sequences")
+  for name, given in (("scores", scores), ("reference", reference)):
+    if not hasattr(given, "__len__") or not isinstance(given, Mapping) and np.ndim(given) == 0:
+      raise ValueError(f"{name} must be a mapping by name or a sequence of scores, got {given!r}")
   if len(scores) == 0:
     raise ValueError("no score was given")
   if isinstance(scores, Mapping):

@@ -20,8 +20,16 @@ def concrete(x) -> np.ndarray | None:
 
 def not_empty(name: str, x) -> None:
   """`x` must hold at least one number."""
-  if 0 in jnp.shape(x):
-    raise ValueError(f"{name} is empty: got shape {jnp.shape(x)}, expected at least one example")
+  if 0 in np.shape(x):
+    raise ValueError(f"{name} is empty: got shape {np.shape(x)}, expected at least one example")
+
+
+def no_nan(name: str, x) -> None:
+  """`x` must hold numbers: NaN would silently count as some class, rank or bin."""
+  values = concrete(x)
+  missing = 0 if values is None else int(np.isnan(values.astype(np.float64)).sum())
+  if missing:
+    raise ValueError(f"{name} must hold numbers, got NaN in {missing} of {values.size} entries")
 
 
 def unit_interval(name: str, x) -> None:
@@ -33,8 +41,8 @@ def unit_interval(name: str, x) -> None:
 
 def probabilities(name: str, probs: Array) -> None:
   """`probs` must be f[..., C], C >= 2, with rows that are >= 0 and sum to one."""
-  if jnp.ndim(probs) < 1 or jnp.shape(probs)[-1] < 2:
-    raise ValueError(f"{name} must be class probabilities [..., C] with C >= 2, got shape {jnp.shape(probs)}")
+  if np.ndim(probs) < 1 or np.shape(probs)[-1] < 2:
+    raise ValueError(f"{name} must be class probabilities [..., C] with C >= 2, got shape {np.shape(probs)}")
   not_empty(name, probs)
   values = concrete(probs)
   if values is None:
@@ -60,20 +68,19 @@ def pair_of_probabilities(first_name: str, first: Array, second_name: str, secon
 
 def class_labels(name: str, labels: Array, scores_name: str, scores: Array) -> None:
   """`labels` must be int[N] in [0, C) for `scores` f[N, C], N >= 1."""
-  if jnp.ndim(scores) != 2:
-    raise ValueError(f"{scores_name} must be [N, C], got shape {jnp.shape(scores)}")
+  if np.ndim(scores) != 2:
+    raise ValueError(f"{scores_name} must be [N, C], got shape {np.shape(scores)}")
   not_empty(scores_name, scores)
-  label_range(name, labels, jnp.shape(scores)[1], scores_name)
-  if jnp.shape(labels) != jnp.shape(scores)[:1]:
+  label_range(name, labels, np.shape(scores)[1], scores_name)
+  if np.shape(labels) != np.shape(scores)[:1]:
     raise ValueError(
-      f"{name} must be int[{jnp.shape(scores)[0]}], one label a row of {scores_name}, got shape {jnp.shape(labels)}"
+      f"{name} must be int[{np.shape(scores)[0]}], one label a row of {scores_name}, got shape {np.shape(labels)}"
     )
 
 
 def label_range(name: str, labels: Array, classes: int, source: str = "classes") -> None:
   """`labels` must be integers in [0, classes)."""
-  if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
-    raise ValueError(f"{name} must be integers, got {jnp.result_type(labels)}")
+  shapes.whole_numbers(name, labels)
   values = concrete(labels)
   if values is not None and values.size and (values.min() < 0 or values.max() >= classes):
     raise ValueError(f"{name} must lie in [0, {classes}) ({source}), got values in [{values.min()}, {values.max()}]")
@@ -83,8 +90,8 @@ def mask(valid: Array | None, size: int) -> Array:
   """`valid` as bool[size]; all true when it is None."""
   if valid is None:
     return jnp.ones(size, bool)
-  if jnp.shape(valid) != (size,):
-    raise ValueError(f"valid must be bool[{size}], got shape {jnp.shape(valid)}")
+  if np.shape(valid) != (size,):
+    raise ValueError(f"valid must be bool[{size}], got shape {np.shape(valid)}")
   return jnp.asarray(valid, bool)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from unlearnjax.core import check
 from unlearnjax.core.types import Array
@@ -29,22 +30,24 @@ def klom(margins_unlearned: Array, margins_oracle: Array, *, bins: int = 20, cli
     f[N], at most log(1e5) = 11.51.
 
   Raises:
-    ValueError: arrays that are not [M, N] with one N, or empty; bins or clip not positive.
+    ValueError: arrays that are not [M, N] with one N, empty or hold NaN; bins no whole number >= 1; clip not positive.
 
   Example:
     >>> margins = jnp.array([[0.0, 0.0], [1.0, 1.0]])
     >>> [round(x, 4) for x in klom(margins, jnp.array([[0.0, 5.0], [1.0, 6.0]])).tolist()]
     [0.0, 10.8198]
   """
-  check.positive("bins", bins)
+  if int(bins) != bins or bins < 1:
+    raise ValueError(f"bins must be a whole number >= 1, got {bins}")
   check.positive("clip", clip)
   for name, margins in (("margins_unlearned", margins_unlearned), ("margins_oracle", margins_oracle)):
     shapes.batched(name, margins, "M, N")
     inputs.not_empty(name, margins)
-  if jnp.shape(margins_unlearned)[1] != jnp.shape(margins_oracle)[1]:
+    inputs.no_nan(name, margins)
+  if np.shape(margins_unlearned)[1] != np.shape(margins_oracle)[1]:
     raise ValueError(
       "margins_unlearned and margins_oracle must have the same examples (columns), "
-      f"got shapes {jnp.shape(margins_unlearned)} and {jnp.shape(margins_oracle)}"
+      f"got shapes {np.shape(margins_unlearned)} and {np.shape(margins_oracle)}"
     )
   unlearned, oracle = (jnp.clip(shapes.at_least_f32(m), -clip, clip) for m in (margins_unlearned, margins_oracle))
   low = jnp.minimum(unlearned.min(0), oracle.min(0))
@@ -54,6 +57,6 @@ def klom(margins_unlearned: Array, margins_oracle: Array, *, bins: int = 20, cli
   def histogram(margins):
     cell = jnp.clip(jnp.floor((margins - low) / span * bins).astype(jnp.int32), 0, bins - 1)
     column = jnp.broadcast_to(jnp.arange(margins.shape[1]), margins.shape)
-    return jnp.zeros((margins.shape[1], bins)).at[column, cell].add(1.0) / margins.shape[0]
+    return jnp.zeros((margins.shape[1], int(bins))).at[column, cell].add(1.0) / margins.shape[0]
 
   return jnp.sum(jax.scipy.special.rel_entr(histogram(unlearned), jnp.maximum(histogram(oracle), 1e-5)), axis=-1)

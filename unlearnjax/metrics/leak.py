@@ -23,7 +23,7 @@ def priv_leak(auc: float, retrained: float = 0.5, *, definition: str = "priv_lea
     definition: "priv_leak" or "rel_diff".
 
   Raises:
-    ValueError: an AUC outside [0, 1].
+    ValueError: an AUC outside [0, 1], or a retrained model at 1 (for rel_diff at 0), to which nothing compares.
 
   Example:
     >>> round(priv_leak(1.0, 0.5), 2), round(priv_leak(0.5, 0.5), 2), round(priv_leak(0.0, 0.5), 2)
@@ -32,6 +32,9 @@ def priv_leak(auc: float, retrained: float = 0.5, *, definition: str = "priv_lea
   check.one_of("definition", definition, ("priv_leak", "rel_diff"))
   inputs.unit_interval("auc", auc)
   inputs.unit_interval("retrained", retrained)
+  limit = inputs.concrete(retrained)
+  if limit is not None and limit == (0 if definition == "rel_diff" else 1):
+    raise ValueError(f"retrained must not be {limit:g} with definition={definition!r}: the leak is relative to it")
   if definition == "rel_diff":
     return 100 * (auc - retrained) / (retrained + EPS)
   return 100 * (retrained - auc) / (1 - retrained + EPS)

@@ -7,7 +7,7 @@ import numpy as np
 
 from unlearnjax.core import check
 from unlearnjax.core.types import Array
-from unlearnjax.losses import reduce_seq_mean
+from unlearnjax.losses import reduce_seq_mean, shapes
 from unlearnjax.losses.tokens import scored_mask
 
 COMPAT = (None, "open_unlearning")
@@ -52,7 +52,8 @@ def extraction_strength(correct: Array, mask: Array, *, compat: str | None = Non
     [0.800000011920929]
   """
   check.one_of("compat", compat, COMPAT)
-  mask = scored_mask(mask, jnp.shape(correct))
+  shapes.batched("correct", correct, "N, T")
+  mask = scored_mask(mask, np.shape(correct))
   # the run of right answers at the end: tokens whose successors, and themselves, are all right
   unbroken = jnp.cumprod((jnp.asarray(correct, bool) | ~mask)[:, ::-1], axis=-1)[:, ::-1].astype(bool)
   length = jnp.sum(mask, axis=-1)

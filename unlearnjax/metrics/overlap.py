@@ -128,3 +128,7 @@ def _paired(predictions, references) -> None:
       f"predictions and references must be lists of one length, got {type(predictions).__name__} of "
       f"{len(predictions)} and {type(references).__name__} of {len(references)}"
     )
+  for name, texts in (("predictions", predictions), ("references", references)):
+    other = next((t for t in texts if not isinstance(t, str)), None)
+    if other is not None:
+      raise ValueError(f"{name} must hold texts, got {type(other).__name__} {other!r}: decode tokens first")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 
 from unlearnjax.core import check
 from unlearnjax.core.types import Array
+from unlearnjax.losses import shapes
+from unlearnjax.metrics import inputs
 
 
 def mean_average_precision(scores: Array, targets: Array, valid: Array | None = None) -> Array:
@@ -14,7 +17,7 @@ def mean_average_precision(scores: Array, targets: Array, valid: Array | None = 
   Higher is better. Monotone changes of the scores do not matter.
 
   Args:
-    scores: f[B, K].
+    scores: f[B, K], without NaN.
     targets: bool, int or float [B, K] in {0, 1}.
     valid: bool[B]; rows that are not do not count.
 
@@ -26,8 +29,13 @@ def mean_average_precision(scores: Array, targets: Array, valid: Array | None = 
     >>> round(float(mean_average_precision(scores, jnp.array([[1], [0], [1]]))), 4)  # (1 / 1 + 2 / 3) / 2
     0.8333
   """
-  if jnp.ndim(scores) != 2 or jnp.shape(scores) != jnp.shape(targets):
-    raise ValueError(f"scores and targets must be [B, K] both, got {jnp.shape(scores)} and {jnp.shape(targets)}")
+  if np.ndim(scores) != 2 or np.shape(scores) != np.shape(targets):
+    raise ValueError(f"scores and targets must be [B, K] both, got {np.shape(scores)} and {np.shape(targets)}")
+  inputs.no_nan("scores", scores)
+  known = inputs.concrete(targets)
+  if known is not None and not np.isin(known, (0, 1)).all():
+    raise ValueError(f"targets must be 0 or 1, got {known[~np.isin(known, (0, 1))][0]}")
+  scores = jnp.asarray(scores)
   keep = jnp.ones(scores.shape[0], bool) if valid is None else jnp.asarray(valid, bool)
   order = jnp.argsort(jnp.where(keep[:, None], -scores, jnp.inf), axis=0)
   counted = jnp.take_along_axis(jnp.broadcast_to(keep[:, None], scores.shape), order, 0).astype(jnp.float32)
@@ -50,6 +58,9 @@ def target_ranks(logits: Array, targets: Array) -> Array:
   Returns:
     int32[...] in [1, V].
 
+  Raises:
+    ValueError: shapes that do not fit, targets that are not integers in [0, V).
+
   Example:
     >>> target_ranks(jnp.array([[0.1, 0.7, 0.2], [0.1, 0.7, 0.2]]), jnp.array([1, 0])).tolist()
     [1, 3]
@@ -57,6 +68,7 @@ def target_ranks(logits: Array, targets: Array) -> Array:
   logits, targets = jnp.asarray(logits), jnp.asarray(targets)
   if logits.shape[:-1] != targets.shape:
     raise ValueError(f"targets must be int{list(logits.shape[:-1])} as the logits, got shape {targets.shape}")
+  inputs.label_range("targets", targets, logits.shape[-1], "logits")
   own = jnp.take_along_axis(logits, targets[..., None], axis=-1)
   return 1 + jnp.sum(logits > own, axis=-1).astype(jnp.int32)
 
@@ -110,4 +122,8 @@ def _scored(ranks: Array, mask: Array | None) -> tuple[Array, Array]:
   mask = jnp.ones(ranks.shape, bool) if mask is None else jnp.asarray(mask, bool)
   if mask.shape != ranks.shape:
     raise ValueError(f"mask must have the shape of ranks {ranks.shape}, got {mask.shape}")
+  shapes.whole_numbers("ranks", ranks)
+  known = inputs.concrete(jnp.where(mask, ranks, 1))
+  if known is not None and known.size and known.min() < 1:
+    raise ValueError(f"ranks must be >= 1 where they are scored, got {known.min()}: mask what is not, ranks > 0")
   return ranks, mask

@@ -30,14 +30,16 @@ def answer_probability(mean_nll: Array, wrong_mean_nll: Array | None = None) -> 
   Returns:
     f[N]; the set's value is the mean.
 
+  Raises:
+    ValueError: shapes that do not fit, or means below 0: log-probabilities in the place of their negatives.
+
   Example:
     >>> round(float(answer_probability(jnp.array([0.5]))[0]), 4)
     0.6065
     >>> round(float(answer_probability(jnp.array([0.5]), jnp.array([[0.5, 0.5, 0.5]]))[0]), 4)
     0.25
   """
-  mean_nll = shapes.at_least_f32(mean_nll)
-  shapes.batched("mean_nll", mean_nll, "N")
+  mean_nll = _nll("mean_nll", mean_nll)
   if wrong_mean_nll is None:
     return jnp.exp(-mean_nll)
   wrong = _wrong(mean_nll, wrong_mean_nll)
@@ -60,13 +62,16 @@ def truth_ratio(mean_nll: Array, wrong_mean_nll: Array, *, definition: str = "ge
   Returns:
     f[N].
 
+  Raises:
+    ValueError: as in `answer_probability`; an unknown definition.
+
   Example:
     >>> right, wrong = jnp.array([0.5]), jnp.array([[1.0, 2.0]])
     >>> [round(float(truth_ratio(right, wrong, definition=d)[0]), 5) for d in ("geometric", "arithmetic")]
     [0.36788, 0.41483]
   """
   check.one_of("definition", definition, ("geometric", "arithmetic"))
-  mean_nll = shapes.at_least_f32(mean_nll)
+  mean_nll = _nll("mean_nll", mean_nll)
   wrong = _wrong(mean_nll, wrong_mean_nll)
   if definition == "geometric":
     return jnp.exp(mean_nll - wrong.mean(-1))
@@ -179,6 +184,18 @@ def model_utility(scores: Mapping[str, Mapping[str, float]]) -> float:
 
 def _wrong(mean_nll: Array, wrong: Array) -> Array:
   shapes.batched("wrong_mean_nll", wrong, "N, J")
-  if jnp.shape(wrong)[0] != jnp.shape(mean_nll)[0] or not jnp.shape(wrong)[1]:
-    raise ValueError(f"wrong_mean_nll must be [N, J] = [{jnp.shape(mean_nll)[0]}, J >= 1], got {jnp.shape(wrong)}")
-  return shapes.at_least_f32(wrong)
+  if np.shape(wrong)[0] != np.shape(mean_nll)[0] or not np.shape(wrong)[1]:
+    raise ValueError(f"wrong_mean_nll must be [N, J] = [{np.shape(mean_nll)[0]}, J >= 1], got {np.shape(wrong)}")
+  return _not_negative("wrong_mean_nll", wrong)
+
+
+def _nll(name: str, values: Array) -> Array:
+  shapes.batched(name, values, "N")
+  return _not_negative(name, values)
+
+
+def _not_negative(name: str, values: Array) -> Array:
+  known = inputs.concrete(values)
+  if known is not None and known.size and not np.nanmin(known.astype(np.float64), initial=0) >= -1e-3:
+    raise ValueError(f"{name} must be >= 0, minus the log-probability, got {np.nanmin(known.astype(np.float64)):g}")
+  return shapes.at_least_f32(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 
 from unlearnjax.core.types import Array
 from unlearnjax.losses import shapes
@@ -25,6 +26,6 @@ def total_variance(hidden: Array) -> Array:
     2.0
   """
   shapes.batched("hidden", hidden, "N, d")
-  if jnp.shape(hidden)[0] < 2:
-    raise ValueError(f"hidden must have at least two rows, got {jnp.shape(hidden)[0]}")
+  if np.shape(hidden)[0] < 2:
+    raise ValueError(f"hidden must have at least two rows, got {np.shape(hidden)[0]}")
   return jnp.sum(jnp.var(shapes.at_least_f32(hidden), axis=0, ddof=1))
