@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import sys
 
 from absl import app, flags
 
@@ -30,6 +31,10 @@ def main(argv: list[str]) -> None:
   from unlearnjax import catalog, report
 
   runs = [pathlib.Path(run) for run in argv[1:]]
+  for run in (*runs, *([pathlib.Path(FLAGS.readme)] if FLAGS.readme else [])):
+    if not (run / "results.json").exists():
+      print(f"error: {run} holds no results.json: give directories of finished runs", file=sys.stderr)
+      sys.exit(2)
   notes = ROOT / "docs" / "results_notes.md"
   old = (ROOT / "RESULTS.md").read_text() if (ROOT / "RESULTS.md").exists() else ""
   if runs:

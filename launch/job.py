@@ -30,9 +30,13 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def parse(argv: list[str]) -> list[str]:
-  """The launcher's flags; what follows `--` is left for the job."""
+  """The launcher's flags; what follows `--` is left for the job. A wrong flag is one line and exit code 2."""
   mine, theirs = split(argv)
-  return [*flags.FLAGS(mine), *(["--", *theirs] if theirs else [])]
+  try:
+    return [*flags.FLAGS(mine), *(["--", *theirs] if theirs else [])]
+  except flags.Error as error:
+    print(f"error: {' '.join(str(error).split())}; the job's flags come after --", file=sys.stderr)
+    sys.exit(2)
 
 
 def checked(name: str) -> str:

@@ -74,6 +74,13 @@ def execute(place: str, command: Sequence[str], out: pathlib.Path) -> int:
   return code
 
 
+def failure(directory: pathlib.Path, code: int) -> str:
+  """What a run that failed said last."""
+  lines = (directory / "log.txt").read_text(errors="replace").split("\n")
+  last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+  return f"failed with code {code}; the end of {directory / 'log.txt'}: {last}"
+
+
 def main(argv: list[str]) -> None:
   """Runs or prints all commands; the exit code is 1 where one of them failed."""
   mine, shared = job.split(argv)
@@ -91,9 +98,9 @@ def main(argv: list[str]) -> None:
   with concurrent.futures.ThreadPoolExecutor(FLAGS.parallel) as pool:
     running = {pool.submit(execute, place, c, pathlib.Path(FLAGS.root)): place for place, c in found.items()}
     for future in concurrent.futures.as_completed(running):
-      code = future.result()
+      place, code = running[future], future.result()
       failed += code != 0
-      print(f"{running[future]}  {'done' if code == 0 else f'failed with code {code}, see its log.txt'}", flush=True)
+      print(f"{place}  {'done' if code == 0 else failure(pathlib.Path(FLAGS.root) / place, code)}", flush=True)
   sys.exit(1 if failed else 0)
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from unlearnjax import attacks, metrics
-from unlearnjax.core import ForgetRequest, Model, Run, as_examples, outputs
+from unlearnjax.core import ForgetRequest, Model, Run, as_examples, check, outputs
 from unlearnjax.core.tree import paths
 
 
@@ -114,6 +114,10 @@ def audit(
     >>> found.scores["gap"], found.scores["ToW"]
     (0.0, 100.0)
   """
+  check.kind("model", model, Model, "the Model after the request")
+  check.kind("request", request, ForgetRequest, "a ForgetRequest such as uj.data.forget_class(data, 3)")
+  for name, other in (("reference", reference), ("original", original), ("stranger", stranger)):
+    check.kind(name, other, (Model, Predictions, type(None)), "a Model, Predictions of one, or None")
   for name, source in (("retain", request.retain), ("extra['test']", request.extra.get("test"))):
     if source is None or not len(source):
       raise ValueError(f"an audit needs examples in request.{name}, got {'none' if source is None else 'an empty set'}")

@@ -21,6 +21,7 @@ from unlearnjax.core import (
   Transform,
   UnlearnState,
   as_examples,
+  check,
   check_request,
   descend,
   fit,
@@ -68,6 +69,9 @@ def train(
     >>> bool(uj.metrics.accuracy(uj.outputs(model, data.test)["logits"], data.test.column("y")) > 0.9)
     True
   """
+  check.key("key", key)
+  if not callable(getattr(fn, "init", None)):
+    raise TypeError(f"fn must be a model function such as uj.models.make returns, got {type(fn).__name__}")
   init_key, state_key = jax.random.split(key)
   model = fn.init(init_key)
   step = trainer(fn, recipe)

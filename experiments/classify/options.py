@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import sys
 from collections.abc import Callable
 
@@ -49,13 +50,28 @@ def guarded(job: Callable[[], None]) -> Callable[[list[str]], None]:
     except (ValueError, OSError, ArithmeticError, ImportError) as error:
       if logging.level_debug():
         raise
-      print("error:", " ".join(str(error).split()), file=sys.stderr)
+      print("error:", " ".join(said(error).split()), file=sys.stderr)
       sys.exit(2)
     except KeyboardInterrupt:  # also core.Stopped, after a SIGTERM
       print("interrupted; the same command goes on from here", file=sys.stderr)
       sys.exit(130)
 
   return main
+
+
+def said(error: Exception) -> str:
+  """What went wrong in words; of the operating system's errors the file and the reason.
+
+  Example:
+    >>> said(FileNotFoundError(2, "No such file or directory", "/proc/x"))
+    '/proc/x: No such file or directory'
+    >>> said(OSError(28, "No space left on device"))
+    'No space left on device: what was saved stays; the same command goes on from there'
+  """
+  if not isinstance(error, OSError) or not error.strerror:
+    return str(error)
+  hint = ": what was saved stays; the same command goes on from there" if error.errno == errno.ENOSPC else ""
+  return (f"{error.filename}: " if error.filename else "") + error.strerror + hint
 
 
 def chosen_config(**defaults):

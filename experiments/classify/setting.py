@@ -151,9 +151,11 @@ def claim(out: pathlib.Path, described: dict[str, Any]) -> None:
     described: a JSON value that is equal exactly for equal configurations.
 
   Raises:
-    ValueError: the directory belongs to another configuration; nothing in it is touched.
+    ValueError: it is a file, or belongs to another configuration; nothing in it is touched.
   """
   path = out / "config.json"
+  if out.exists() and not out.is_dir():
+    raise ValueError(f"--out must be a directory, and {out} is a file")
   if path.exists():
     try:
       found = dict(json.loads(path.read_text()))

@@ -126,7 +126,7 @@ def test_microbatch_errors():
   with pytest.raises(ValueError, match="5 microbatches do not divide the 24 rows of role 'retain'"):
     step = descend({"retain": XENT}, optax.sgd(0.1), combine=plain_weighted(), microbatch=5)
     step.update(start(step), batch, {})
-  with pytest.raises(ValueError, match="microbatch must be >= 1, got 0"):
+  with pytest.raises(ValueError, match="microbatch must be > 0, got 0"):
     descend({"retain": XENT}, optax.sgd(0.1), combine=plain_weighted(), microbatch=0)
   with pytest.raises(ValueError, match="vector of losses cannot be microbatched"):
     step = descend({"retain": per_task}, optax.sgd(0.1), combine=by_role(), microbatch=2)

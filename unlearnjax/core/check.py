@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+
 import jax
 import numpy as np
 
@@ -45,3 +48,52 @@ def same_structure(name: str, tree, expected, other: str) -> None:
     if np.shape(a) != np.shape(b):
       where = jax.tree_util.keystr(path, simple=True, separator="/")
       raise ValueError(f"{name} at {where!r} has shape {np.shape(a)}, {other} has {np.shape(b)}")
+
+
+def objective(name: str, f) -> None:
+  """`f` must look like an objective: not a loss, a model function, or the builder of an objective without its model."""
+  form = f"{name} must be an objective, a function (params, role batch, view) -> (mean, aux)"
+  what = getattr(f, "__name__", type(f).__name__)
+  if not callable(f):
+    raise ValueError(f"{form}, got {f!r}")
+  if str(getattr(f, "__module__", "")).startswith("unlearnjax.losses"):
+    raise ValueError(f"{form}, got the loss {what}: objectives.supervised(fn, loss) binds one to a model")
+  try:
+    inspect.signature(f).bind(None, None, None)
+  except TypeError:
+    raise ValueError(f"{form}, got {what}: objectives.cross_entropy(fn) makes one of a model function") from None
+  except ValueError:  # a callable that tells nothing about its arguments
+    pass
+
+
+def objectives(roles) -> None:
+  """`roles` must be a mapping of at least one role to objectives."""
+  if not isinstance(roles, Mapping) or not roles:
+    raise ValueError(f"objectives must be a mapping {{role: objective}} with at least one role, got {roles!r}")
+  for role, f in roles.items():
+    objective(f"objectives[{role!r}]", f)
+
+
+def optimizer(name: str, tx) -> None:
+  """`tx` must be an optax transformation: a step size alone is none, and neither is `optax.sgd` before its call."""
+  if not hasattr(tx, "update") or not hasattr(tx, "init"):
+    raise ValueError(f"{name} must be an optax transformation such as optax.sgd(0.1), got {tx!r}")
+
+
+def kind(name: str, value, expected: type | tuple[type, ...], example: str) -> None:
+  """`value` must be of a type; the message shows how to come by one.
+
+  Raises:
+    TypeError: it is not.
+  """
+  if not isinstance(value, expected):
+    got = f"the function {value.__name__}" if inspect.isfunction(value) else type(value).__name__
+    raise TypeError(f"{name} must be {example}, got {got}")
+
+
+def key(name: str, value) -> None:
+  """`value` must be a typed key. Raises TypeError: an integer, or a key of the old kind."""
+  dtype = getattr(value, "dtype", None)
+  if dtype is None or not jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+    got = type(value).__name__ if dtype is None else f"dtype {dtype}"
+    raise TypeError(f"{name} must be a typed key from jax.random.key(seed), got {got}")

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from unlearnjax.core import check
 from unlearnjax.core.state import UnlearnState
 from unlearnjax.core.tree import cast_like, fold_name, get_path, set_path
 from unlearnjax.core.types import Array, Aux, Batch, Combiner, Info, Objective, Refs, Transform, View
@@ -45,8 +46,9 @@ def descend(
     name: key of the optimizer state. Transforms of one name share one optimizer.
 
   Raises:
-    ValueError: at trace time, for an objective without `aux["weight"]` under `microbatch`, a role batch that the
-      number of microbatches does not divide, or a model state that changes while `state_from` is None.
+    ValueError: no objectives, or something else in the place of one, of `tx` or of `combine`; at trace time, a state
+      that `init` did not make, an objective without `aux["weight"]` under `microbatch`, a role batch that the number
+      of microbatches does not divide, or a model state that changes while `state_from` is None.
 
   Example:
     >>> loss = lambda params, batch, view: (jnp.mean((params["w"] - batch["y"]) ** 2), {})
@@ -56,16 +58,16 @@ def descend(
     >>> float(state.params["w"]), float(info["retain/loss"])
     (1.0, 1.0)
   """
-  if not objectives:
-    raise ValueError("descend needs at least one objective")
-  if microbatch is not None and microbatch < 1:
-    raise ValueError(f"microbatch must be >= 1, got {microbatch}")
+  check.objectives(objectives)
+  check.optimizer("tx", tx)
+  check.positive("microbatch", 1 if microbatch is None else microbatch)
   if state_from is not None and state_from not in objectives:
     raise ValueError(f"state_from must name a role of {sorted(objectives)}, got {state_from!r}")
   if combine is None:
     from unlearnjax.combine import weighted
 
     combine = weighted()
+  check.kind("combine", combine, Combiner, "a combiner such as combine.cagrad()")
   tx = optax.with_extra_args_support(tx)
   where = over or ()
   roles = tuple(objectives)
@@ -81,6 +83,10 @@ def descend(
 
   def update(state: UnlearnState, batch: Batch, refs: Refs) -> tuple[UnlearnState, Info]:
     params = get_path(state.params, where)
+    if name not in state.opt_state:
+      raise ValueError(
+        f"the state has no optimizer {name!r}; found {sorted(state.opt_state)}: make it with init(state)"
+      )
     combine_state, tx_state = state.opt_state[name]
     coefficients = combine.weights(combine_state, roles) if combine.weights else dict.fromkeys(roles, 1.0)
     rng = fold_name(jax.random.fold_in(state.rng, state.step), name)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from unlearnjax.core import check
 from unlearnjax.core.batches import pad_rows, tables_of
 from unlearnjax.core.chunk import CHUNK, next_chunk, pad_steps, run_chunk
 from unlearnjax.core.history import History
@@ -69,6 +70,8 @@ def fit(
     NonFiniteError: something became non-finite; names it, the step and the last checkpoint.
     unlearnjax.checkpoint.CheckpointError: the directory holds a checkpoint of another model, method or plan.
   """
+  check.kind("state", state, UnlearnState, "an UnlearnState, made by transform.init")
+  check.kind("batches", batches, (Plan, Feed), "a Plan such as zip_roles makes, or a Feed")
   run = run or Run()
   run.claim(name)
   with run.cost.measure():
@@ -91,16 +94,14 @@ class _Fit:
     self.ahead = (None, None)
     self.seeds = self._seeds()
     self.fingerprint = {**batches.fingerprint(), "seeds": list(self.seeds)}
+    self.layout, self.tables, self.iterator, self.consumed = None, {}, None, None
     if isinstance(batches, Plan):
       sources = {r: s.sources[0] for r, s in batches.streams.items()}
       self.layout, self.tables = tables_of(sources, batches.capacity, run.mesh)
-      self.iterator, self.consumed = None, None
     else:
-      self.layout, self.tables = None, {}
       self.iterator = batches.make()
       self.consumed = _iterator_state(self.iterator)
-    directory = run.directory(name)
-    if directory is not None:
+    if (directory := run.directory(name)) is not None:
       from unlearnjax.checkpoint import Store
 
       self.store = Store(directory, run.keep)

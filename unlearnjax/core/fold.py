@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from unlearnjax.core import check
 from unlearnjax.core.batches import gather, pad_rows, tables_of
 from unlearnjax.core.run import Run
 from unlearnjax.core.source import as_examples
@@ -52,6 +53,8 @@ def fold(
     >>> float(fold(count, Model({}), Examples({"x": np.zeros((5, 2), np.float32)})))
     5.0
   """
+  check.kind("statistic", statistic, Statistic, "a Statistic such as curvature.fisher_diag(objective)")
+  check.kind("model", model, Model, "a Model such as uj.train returns")
   run = run or Run()
   source = as_examples(source)
   if not len(source):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from unlearnjax.core import check
 from unlearnjax.core.run import Run
 from unlearnjax.core.source import as_examples
 from unlearnjax.core.state import UnlearnState
@@ -51,6 +52,7 @@ def forget(
 
   Raises:
     ValueError: the method cannot forget, or the request lacks what it needs or is inconsistent.
+    TypeError: something else in the place of a method, a model, a request or a key.
 
   Example:
     >>> import unlearnjax as uj
@@ -62,6 +64,9 @@ def forget(
     ['compile_seconds', 'forward_evaluations']
   """
   check_request(request)
+  check_verb(method, model)
+  if start is None:
+    check.key("key", key)
   verbs = bound(method, model.fn)
   if verbs.forget is None:
     raise ValueError(f"{method.name} can learn but not forget")
@@ -88,6 +93,9 @@ def learn(
   It is also the preparation stage of methods that must see the data before any request (SISA, stored statistics):
   `uj.forget(..., start=(result.state, result.refs))` goes on from there.
   """
+  check_verb(method, model)
+  if start is None:
+    check.key("key", key)
   verbs = bound(method, model.fn)
   if verbs.learn is None:
     raise ValueError(f"{method.name} can forget but not learn")
@@ -103,8 +111,15 @@ def learn(
     state = unshared(state, state)  # the next task donates its state; what was yielded stays alive
 
 
+def check_verb(method: Method, model: Model) -> None:
+  """Raises TypeError for what is no method, such as a factory that was not called, or no model."""
+  check.kind("method", method, Method, "a Method such as uj.methods.salun()")
+  check.kind("model", model, Model, "a Model such as uj.train returns")
+
+
 def check_request(request: ForgetRequest) -> None:
   """Raises ValueError for a request without examples to forget, or whose forget and retain sets overlap."""
+  check.kind("request", request, ForgetRequest, "a ForgetRequest such as uj.data.forget_class(data, 3)")
   if request.forget is None or not len(request.forget):
     raise ValueError("the forget set is empty")
   if request.retain is None:

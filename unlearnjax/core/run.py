@@ -192,6 +192,8 @@ class Run:
       raise ValueError(f"looks must be >= 0, and needs on_look, got {self.looks} and {self.on_look}")
     if self.out is not None:
       self.out = pathlib.Path(self.out)
+      if self.out.is_file():
+        raise ValueError(f"out must be a directory, and {self.out} is a file")
 
   @property
   def label(self) -> str:

@@ -20,7 +20,8 @@ class Examples:
     rows: int[n] row numbers; all of them by default.
 
   Raises:
-    ValueError: columns of unequal length, repeated ids, ids that are no int32 >= 0, or rows out of range.
+    ValueError: no mapping of columns, columns of unequal length, repeated ids, ids that are no int32 >= 0, or rows out
+      of range.
 
   Example:
     >>> data = Examples({"x": np.zeros((4, 2), np.float32), "y": np.array([0, 1, 0, 1])})
@@ -29,6 +30,8 @@ class Examples:
   """
 
   def __init__(self, columns: Mapping[str, np.ndarray], rows: np.ndarray | None = None):
+    if not isinstance(columns, Mapping) or not columns:
+      raise ValueError(f"columns must be a mapping {{name: array}} such as {{'x': x, 'y': y}}, got {_what(columns)}")
     columns = {name: np.asarray(column) for name, column in columns.items()}
     sizes = {name: len(column) for name, column in columns.items()}
     if len(set(sizes.values())) != 1:
@@ -125,11 +128,25 @@ class Examples:
     return Examples(columns)
 
 
+def _what(x) -> str:
+  return type(x).__name__
+
+
 def as_examples(source) -> Examples:
-  """Reads any `Source` (something with `len` and `__getitem__` of dicts) into memory, once."""
+  """Reads any `Source` (something with `len` and `__getitem__` of dicts) into memory, once.
+
+  Raises:
+    TypeError: something that is no source, such as a bare array or a dict of columns.
+    ValueError: a source without rows.
+  """
   if isinstance(source, Examples):
     return source
+  if isinstance(source, Mapping) or not hasattr(source, "__len__") or not hasattr(source, "__getitem__"):
+    hint = ": wrap the columns, Examples(columns)" if isinstance(source, Mapping) else ""
+    raise TypeError(f"a source must be Examples, or have a length and rows that are dicts, got {_what(source)}{hint}")
   rows = [source[i] for i in range(len(source))]
   if not rows:
     raise ValueError("the source is empty")
+  if not isinstance(rows[0], Mapping):
+    raise TypeError(f"the rows of a source must be dicts of arrays, got {_what(source)} of {_what(rows[0])}")
   return Examples({name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]})

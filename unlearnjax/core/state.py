@@ -8,7 +8,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from unlearnjax.core.types import Array, ArrayTree, Params
+from unlearnjax.core import check
+from unlearnjax.core.types import Array, ArrayTree, Model, Params
 
 
 @flax.struct.dataclass
@@ -54,8 +55,9 @@ class UnlearnState:
       0
     """
     take = (lambda tree: jax.tree.map(jnp.array, tree)) if copy else (lambda tree: jax.tree.map(jnp.asarray, tree))
-    if not jnp.issubdtype(rng.dtype, jax.dtypes.prng_key):
-      raise TypeError(f"rng must be a typed key from jax.random.key(seed), got dtype {rng.dtype}")
+    check.key("rng", rng)
+    if isinstance(params, Model):
+      raise TypeError("params must be a pytree of arrays, got a Model: pass model.params")
     return cls(
       step=jnp.zeros((), jnp.int32),
       params=take(params),

@@ -118,6 +118,7 @@ def per_example_gradients(objective: Objective, params: Params, batch: RoleBatch
 
 def gradient_of(objective: Objective, params: Params, batch: RoleBatch, view: View) -> tuple[ArrayTree, Mapping]:
   """(gradient, aux). Raises ValueError for an objective that runs a model with state for training."""
+  check.objective("objective", objective)
   gradient, aux = jax.grad(objective, has_aux=True)(params, batch, view)
   if "state" in aux:
     raise ValueError(

@@ -222,7 +222,9 @@ def class_index(classes: tuple[str, ...], value: int | str, argument: str = "cla
 
 def as_dataset(dataset: Dataset | str) -> Dataset:
   """Loads a data set that is given by name."""
-  return load(dataset) if isinstance(dataset, str) else dataset
+  dataset = load(dataset) if isinstance(dataset, str) else dataset
+  check.kind("dataset", dataset, Dataset, "a Dataset such as uj.data.load returns, or the name of one")
+  return dataset
 
 
 def _classification(dataset: Dataset | str) -> Dataset:

@@ -71,7 +71,7 @@ def path_mask(params: Params, pattern: str) -> ArrayTree:
     pattern: searched in paths such as `blocks/0/conv/kernel`.
 
   Raises:
-    ValueError: a pattern that matches nothing.
+    ValueError: a pattern that is no regular expression, or matches nothing.
 
   Example:
     >>> mask = path_mask({"body": jnp.ones(2), "head": jnp.ones(1)}, "^head")
@@ -79,7 +79,10 @@ def path_mask(params: Params, pattern: str) -> ArrayTree:
     ([False, False], [True])
   """
   names = paths(params)
-  hits = [re.search(pattern, name) is not None for name in names]
+  try:
+    hits = [re.search(pattern, name) is not None for name in names]
+  except re.error as error:
+    raise ValueError(f"pattern must be a regular expression, got {pattern!r}: {error}") from error
   if not any(hits):
     raise ValueError(f"pattern {pattern!r} matches no parameter; found {names}")
   leaves, structure = jax.tree.flatten(params)

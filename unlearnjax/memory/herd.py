@@ -29,6 +29,7 @@ def herd(features: Array, valid: Array, count: int) -> Array:
     >>> herd(jnp.array([[0.0], [1.0], [5.0], [2.0]]), jnp.ones(4, bool), 5).tolist()
     [3, 1, 2, 0, -1]
   """
+  features, valid = jnp.asarray(features), jnp.asarray(valid, bool)
   total = jnp.maximum(valid.sum(), 1)
   mean = jnp.where(valid[:, None], features, 0).sum(0) / total
   half = 0.5 * jnp.sum(features**2, -1)

@@ -109,8 +109,10 @@ def binomial_ci(successes: int, trials: int, level: float = 0.95) -> Interval:
 
   check.fraction("level", level, one=False)
   check.positive("trials", trials)
-  if not 0 <= successes <= trials or successes != int(successes):
-    raise ValueError(f"successes must be a count in [0, trials] = [0, {trials}], got {successes}")
+  if not 0 <= successes <= trials:
+    raise ValueError(f"successes must be in [0, trials] = [0, {trials}], got {successes}")
+  if successes != int(successes):
+    raise ValueError(f"successes must be a count, not a share, got {successes}")
   z2 = norm.ppf((1 + level) / 2) ** 2
   rate = successes / trials
   center = (rate + z2 / (2 * trials)) / (1 + z2 / trials)

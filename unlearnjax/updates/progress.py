@@ -22,7 +22,7 @@ def by_progress(schedule: Schedule) -> optax.GradientTransformationExtraArgs:
     schedule: progress in [0, 1) -> factor, e.g. `step_decay((0.5, 0.8), 0.1)`.
 
   Raises:
-    ValueError: at update, without a view.
+    ValueError: a schedule that is no function; at update, without a view.
 
   Example:
     >>> from unlearnjax.core.types import View
@@ -32,6 +32,9 @@ def by_progress(schedule: Schedule) -> optax.GradientTransformationExtraArgs:
     >>> round(float(updates["w"]), 4)
     -0.5
   """
+
+  if not callable(schedule):
+    raise ValueError(f"schedule must be a function of the progress such as cosine(), got {schedule!r}")
 
   def update(updates, state, params=None, *, view=None, **extra):
     del params, extra
