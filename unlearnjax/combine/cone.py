@@ -10,6 +10,7 @@ import optax
 
 from unlearnjax.combine.rows import current_and_rows, role
 from unlearnjax.core import check
+from unlearnjax.core.precise import full_precision
 from unlearnjax.core.types import Array, Combiner
 from unlearnjax.kernels import gram, rank_update
 
@@ -66,6 +67,7 @@ def gem(
   return Combiner(lambda params: (), update)
 
 
+@full_precision
 def cone_dual(products: Array, dots: Array, floor: float | Array = 0.0, iterations: int = 400) -> Array:
   """argmin over v >= floor of v^T Q v / 2 + q^T v, by accelerated projected gradient.
 

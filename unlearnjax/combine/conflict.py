@@ -8,6 +8,7 @@ import optax
 
 from unlearnjax.combine.rows import all_rows, weigh
 from unlearnjax.core import check
+from unlearnjax.core.precise import full_precision
 from unlearnjax.core.tree import fold_name
 from unlearnjax.core.types import Array, Combiner
 from unlearnjax.kernels import gram
@@ -26,6 +27,7 @@ def pcgrad() -> Combiner:
     [0.5, 1.5]
   """
 
+  @full_precision
   def update(grads, state, params, *, values=None, view=None, valid=None):
     del values
     rows, _ = all_rows(grads, params, valid)
@@ -65,6 +67,7 @@ def mgda(*, iterations: int = 200) -> Combiner:
   """
   check.positive("iterations", iterations)
 
+  @full_precision
   def update(grads, state, params, *, values=None, view=None, valid=None):
     del values, view
     rows, keep = all_rows(grads, params, valid)
@@ -94,6 +97,7 @@ def cagrad(*, c: float = 0.5, iterations: int = 200) -> Combiner:
   check.fraction("c", c, zero=True, one=False)
   check.positive("iterations", iterations)
 
+  @full_precision
   def update(grads, state, params, *, values=None, view=None, valid=None):
     del values, view
     rows, keep = all_rows(grads, params, valid)

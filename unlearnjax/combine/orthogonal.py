@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from unlearnjax.combine.rows import current_and_rows, role, weigh
+from unlearnjax.core.precise import full_precision
 from unlearnjax.core.types import ArrayTree, Combiner
 from unlearnjax.kernels import gram
 
@@ -87,6 +88,7 @@ def _with_basis(grads, basis, memory, view, combiner) -> dict[str, ArrayTree]:
   return {**grads, memory: view.refs[basis]}
 
 
+@full_precision
 def _pseudo_solve(products, dots):
   """Q^+ q for a positive semi-definite Q, with a unit diagonal for the sake of float32."""
   scale = jnp.sqrt(jnp.diag(products))
@@ -98,6 +100,7 @@ def _pseudo_solve(products, dots):
   return jnp.where(present, (vectors @ (inverse * (vectors.T @ (dots / scale)))) / scale, 0.0)
 
 
+@full_precision
 def _project(path, gradient, basis):
   flat = gradient.reshape(-1, gradient.shape[-1]) if gradient.ndim > 1 else gradient.reshape(1, -1)
   if basis.ndim != 2 or basis.shape[1] != flat.shape[0]:

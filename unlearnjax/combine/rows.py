@@ -85,7 +85,9 @@ def weigh(rows: ArrayTree, coefficients: Array, current: ArrayTree | None = None
 
   def leaf(m, c):
     wide = jnp.promote_types(c.dtype, jnp.float32)
-    return (c.astype(wide) + jnp.tensordot(coefficients.astype(wide), m.astype(wide), 1)).astype(c.dtype)
+    return (c.astype(wide) + jnp.tensordot(coefficients.astype(wide), m.astype(wide), 1, precision="highest")).astype(
+      c.dtype
+    )
 
   zeros = lambda: jax.tree.map(lambda m: jnp.zeros(m.shape[1:], m.dtype), rows)
   return jax.tree.map(leaf, rows, zeros() if current is None else current)

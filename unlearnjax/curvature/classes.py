@@ -43,7 +43,7 @@ def class_prototypes(
   def update(acc, model, batch, rng):
     del rng
     features, member = _features(fn, model, batch, site, label, num_classes)
-    return {"total": acc["total"] + member.T @ features, "count": acc["count"] + member.sum(0)}
+    return {"total": acc["total"] + _mm(member.T, features), "count": acc["count"] + member.sum(0)}
 
   def finish(acc):
     return {"mean": acc["total"] / jnp.maximum(acc["count"], 1)[:, None], "count": acc["count"]}
@@ -92,9 +92,9 @@ def class_moments(
     features, member = _features(fn, model, batch, site, label, num_classes)
     features = losses.tukey(features, power)
     count = member.sum(0)
-    mean = member.T @ features / jnp.maximum(count, 1)[:, None]
-    centred = features - member @ mean
-    scatter = jnp.einsum("bc,bd,be->cde", member, centred, centred)
+    mean = _mm(member.T, features) / jnp.maximum(count, 1)[:, None]
+    centred = features - _mm(member, mean)
+    scatter = jnp.einsum("bc,bd,be->cde", member, centred, centred, precision="highest")
     both = acc["count"] + count
     gap = mean - acc["mean"]
     share = count / jnp.maximum(both, 1)
@@ -191,3 +191,7 @@ def _features(fn, model, batch, site, label, num_classes) -> tuple[Array, Array]
   losses.shapes.batched(f"the activation at {site!r}", features, "B, d")
   member = jax.nn.one_hot(batch[label], num_classes, dtype=features.dtype)
   return jnp.where(batch["valid"][:, None], features, 0), member * batch["valid"][:, None]
+
+
+def _mm(a: Array, b: Array) -> Array:
+  return jnp.matmul(a, b, precision="highest")

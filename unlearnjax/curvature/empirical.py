@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from unlearnjax.core import check
+from unlearnjax.core.precise import full_precision
 from unlearnjax.core.types import Array, ArrayTree
 
 
+@full_precision
 def woodfisher(
   gradients: ArrayTree,
   vector: ArrayTree,

@@ -51,7 +51,7 @@ def input_covariance(
       if len(shape) == 4:
         x = unfold(x, shape[:2], *windows.get(path, ((1, 1), "SAME")))
       x = jnp.where(batch["valid"].reshape(-1, *[1] * (x.ndim - 1)), x, 0).reshape(-1, x.shape[-1])
-      found[path] = acc[path] + x.T @ x
+      found[path] = acc[path] + jnp.matmul(x.T, x, precision="highest")
     return found
 
   return Statistic(init, update)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from unlearnjax.core import check
+from unlearnjax.core.precise import full_precision
 from unlearnjax.core.types import Array
 
 BOUNDS = ("paper", "rows")
 
 
+@full_precision
 def newton_residual(features: Array, step: Array, lipschitz: float, *, bound: str = "paper") -> Array:
   """gamma max|x_i| |X| |v| |X v|: bounds the gradient that is left after the Newton step v of a linear model.
 

@@ -194,7 +194,7 @@ def ridge_displacement(
   gram = ntk_gram(jacobian).reshape(n * classes, n * classes)
   damped = gram + jnp.maximum(keep.sum(), 1) * weight_decay * jnp.eye(n * classes, dtype=gram.dtype)
   solved = jnp.linalg.solve(damped, residual.ravel()).reshape(n, classes)
-  return jax.tree.map(lambda j: -jnp.tensordot(solved, j, 2), jacobian)
+  return jax.tree.map(lambda j: -jnp.tensordot(solved, j, 2, precision="highest"), jacobian)
 
 
 def _contract(left: ArrayTree, right: ArrayTree, lead: int) -> Array:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from unlearnjax.core.precise import full_precision
 from unlearnjax.core.tree import paths
 
 
@@ -47,6 +48,7 @@ def project_retain(name: str = "retain_basis") -> optax.GradientTransformationEx
   return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
+@full_precision
 def _project(path, update, basis):
   flat = update.reshape(-1, update.shape[-1])
   if jnp.ndim(basis) != 2 or basis.shape[0] != flat.shape[0]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from unlearnjax.core import check
+from unlearnjax.core.precise import full_precision
 from unlearnjax.core.types import Array, ArrayTree
 
 KINDS = ("rmsprop", "adagrad", "adam")
@@ -91,7 +92,7 @@ def tag(
 
     def step(g, m, v):
       weights = _shares(m, t, b)
-      total = jnp.tensordot(weights, v, axes=1)
+      total = jnp.tensordot(weights, v, axes=1, precision="highest")
       numerator = m[t] / c1 if kind == "adam" else g.astype(m.dtype)
       return (-learning_rate * numerator / (jnp.sqrt(total / c2) + 1e-8)).astype(g.dtype)
 
@@ -100,6 +101,7 @@ def tag(
   return optax.GradientTransformationExtraArgs(init, update)
 
 
+@full_precision
 def _shares(first: Array, t: Array, b: float) -> Array:
   """alpha(t, s) for all s, f[tasks]; 0 for later tasks."""
   flat = first.reshape(first.shape[0], -1)
