@@ -17,7 +17,7 @@
 # trained again without that class. **Run time**: about a minute on two CPU cores. **What to change**: `DATASET`,
 # `CLASS`, and the methods in `METHODS`.
 #
-# On a fresh machine: `pip install unlearnjax`, or `pip install -e .` in a checkout.
+# On a fresh machine: `pip install -e .` in a checkout.
 
 # %%
 import os

@@ -18,7 +18,7 @@
 # about a minute on two CPU cores. **What to change**: `ANGLES`, `uj.data.permuted` in the place of `uj.data.rotated`,
 # `margin` of GEM, `ROWS` of the prediction.
 #
-# On a fresh machine: `pip install unlearnjax`, or `pip install -e .` in a checkout.
+# On a fresh machine: `pip install -e .` in a checkout.
 
 # %%
 import os

@@ -17,7 +17,7 @@
 # same as a ready method; and a model that finds out by itself which task an input belongs to. **Run time**: about a
 # minute on two CPU cores. **What to change**: `TASKS`, `BETAS`, `chunk` and `hidden` of the hypernetwork, the stream.
 #
-# On a fresh machine: `pip install unlearnjax`, or `pip install -e .` in a checkout.
+# On a fresh machine: `pip install -e .` in a checkout.
 
 # %%
 import os

@@ -18,7 +18,7 @@
 # whole. Eight devices are pretended on a CPU: the code is that of eight accelerators. **Run time**: a minute on two CPU
 # cores. **What to change**: the sizes in `uj.sharding.mesh`, `SIZE`, the rules of the layout.
 #
-# On a fresh machine: `pip install unlearnjax`, or `pip install -e .` in a checkout.
+# On a fresh machine: `pip install -e .` in a checkout.
 #
 # The number of devices is fixed when JAX starts: on a notebook that has imported it already, restart the runtime first.
 # On a machine with accelerators leave this cell out.

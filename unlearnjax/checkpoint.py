@@ -6,6 +6,7 @@ passed over with a message.
 
 from __future__ import annotations
 
+import errno
 import logging
 import pathlib
 import shutil
@@ -39,7 +40,11 @@ class Store:
     self._manager = None
 
   def save(self, step: int, state: ArrayTree, meta: dict[str, Any]) -> None:
-    """Writes `state` and the JSON value `meta`; returns once they are committed."""
+    """Writes `state` and the JSON value `meta`; returns once they are committed.
+
+    Raises:
+      OSError: the disk is full; checkpoints before this one stand.
+    """
     ocp = _orbax()
     manager = self._open()
     args = ocp.args.Composite(
@@ -47,8 +52,13 @@ class Store:
     )
     if step in manager.all_steps():  # a damaged checkpoint of this step was passed over
       manager.delete(step)
-    manager.save(step, args=args, force=True)
-    manager.wait_until_finished()
+    try:
+      manager.save(step, args=args, force=True)
+      manager.wait_until_finished()
+    except Exception as e:  # tensorstore reports a full disk by errors of its own
+      if getattr(e, "errno", None) != errno.ENOSPC and "No space left" not in str(e):
+        raise
+      raise OSError(errno.ENOSPC, f"No space left on device for checkpoint {step} in {self.directory}") from e
 
   def restore(self, like: ArrayTree, fingerprint: dict[str, Any]) -> tuple[ArrayTree, dict[str, Any]] | None:
     """The newest readable checkpoint as `(state, meta)`, or None.

@@ -164,12 +164,16 @@ class Log(Chain):
 class Lock:
   """The right to write in a directory; it ends with the process, however that ends.
 
+  Args:
+    directory: it is made.
+    name: of the file that is locked; rights of different names do not exclude each other.
+
   Raises:
     Busy: another writer holds it.
   """
 
-  def __init__(self, directory: str | os.PathLike):
-    self.path = pathlib.Path(directory) / LOCK
+  def __init__(self, directory: str | os.PathLike, name: str = LOCK):
+    self.path = pathlib.Path(directory) / name
     self.path.parent.mkdir(parents=True, exist_ok=True)
     self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

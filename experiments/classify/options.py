@@ -55,6 +55,9 @@ def guarded(job: Callable[[], None]) -> Callable[[list[str]], None]:
     except KeyboardInterrupt:  # also core.Stopped, after a SIGTERM
       print("interrupted; the same command goes on from here", file=sys.stderr)
       sys.exit(130)
+    finally:
+      if "experiments.classify.setting" in sys.modules:
+        sys.modules["experiments.classify.setting"].release()
 
   return main
 

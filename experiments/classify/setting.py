@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import logging
 import pathlib
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import unlearnjax as uj
 from experiments.classify import hyper
 from experiments.classify.configs import Config
+from unlearnjax import ledger
 from unlearnjax.auditing import Predictions, predict
 from unlearnjax.core.tree import fold_name
 from unlearnjax.report import write_text
@@ -143,8 +145,19 @@ class Setting:
     return predict(model, self.request(seed))
 
 
+_HELD: dict[pathlib.Path, ledger.Lock] = {}
+
+
+def release() -> None:
+  """Lets other processes write in the directories that this one claimed."""
+  while _HELD:
+    _HELD.popitem()[1].close()
+
+
 def claim(out: pathlib.Path, described: dict[str, Any]) -> None:
-  """Marks a directory as holding one configuration; refuses one that holds another.
+  """Marks a directory as holding one configuration; refuses one that holds another, or that a job is writing in.
+
+  The directory is this process's until `release`, or its end. Of several processes of one job the first one holds it.
 
   Args:
     out: output directory; it is made where it does not exist.
@@ -152,6 +165,7 @@ def claim(out: pathlib.Path, described: dict[str, Any]) -> None:
 
   Raises:
     ValueError: it is a file, or belongs to another configuration; nothing in it is touched.
+    unlearnjax.ledger.Busy: another process is writing in it.
   """
   path = out / "config.json"
   if out.exists() and not out.is_dir():
@@ -165,10 +179,24 @@ def claim(out: pathlib.Path, described: dict[str, Any]) -> None:
     if differ:
       lines = ", ".join(f"{k}: {found.get(k)} there, {described.get(k)} now" for k in differ)
       raise ValueError(f"{out} holds results of another configuration ({lines}): choose another --out")
+    _hold(out)
     return
   if (out / "rows").exists():
     raise ValueError(f"{out} holds results, but no config.json that says of what: choose another --out")
+  _hold(out)
   write_json(path, described)
+
+
+def _hold(out: pathlib.Path) -> None:
+  if jax.process_index() or out.absolute() in _HELD:
+    return
+  out.mkdir(parents=True, exist_ok=True)
+  try:
+    _HELD[out.absolute()] = ledger.Lock(out, "job.lock")
+  except ledger.Busy:
+    raise
+  except OSError as error:  # a file system without locks
+    logging.warning("%s cannot be locked (%s): let one job at a time write in it", out, error.strerror)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

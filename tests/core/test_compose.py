@@ -269,3 +269,11 @@ def test_the_average_of_weights_that_stand_still():
   state = state.replace(params={"w": jnp.full((), 3.0)})
   state = jax.jit(lambda s: jax.lax.fori_loop(0, 1000, lambda i, s: still.update(s, {}, {})[0], s))(state)
   assert float(state.slots["slow"]["params"]["w"]) == pytest.approx(1 + 2 * 0.633968, rel=1e-5)
+
+
+def test_an_average_of_half_precision_weights_moves_by_less_than_their_rounding():
+  still = averaged(Transform(lambda s: s, lambda s, b, r: (s.replace(step=s.step + 1), {})), decay=0.999)
+  state = still.init(UnlearnState.create({"w": jnp.ones((), jnp.bfloat16)}, rng=jax.random.key(0)))
+  state = state.replace(params={"w": jnp.full((), 3.0, jnp.bfloat16)})
+  state = jax.jit(lambda s: jax.lax.fori_loop(0, 1000, lambda i, s: still.update(s, {}, {})[0], s))(state)
+  assert float(state.slots["slow"]["params"]["w"]) == pytest.approx(1 + 2 * (1 - 0.999**1000), rel=1e-4)

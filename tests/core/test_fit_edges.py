@@ -246,3 +246,24 @@ def test_saved_trees_are_dicts_with_string_keys(tmp_path):
   save_tree(tmp_path / "t", {"a": jnp.zeros(3)}, {"n": 2})
   value, meta = load_tree(tmp_path / "t")
   assert value["a"].shape == (3,) and meta == {"n": 2}
+
+
+def test_a_full_disk_is_named_and_what_was_saved_goes_on(tmp_path, monkeypatch):
+  plan = zip_roles(retain=DATA, batch_size=20, epochs=2)
+  run = lambda: Run(out=tmp_path, checkpoint_every=2)
+  orbax = pytest.importorskip("orbax.checkpoint")
+  save = orbax.CheckpointManager.save
+
+  def full(self, step, **kwargs):
+    if step == 4:
+      raise ValueError("RESOURCE_EXHAUSTED: No space left on device")  # in the words of tensorstore
+    return save(self, step, **kwargs)
+
+  monkeypatch.setattr(orbax.CheckpointManager, "save", full)
+  with pytest.raises(OSError, match="No space left on device for checkpoint 4 in .*/fit"):
+    fit(STEP, fresh(), plan, run=run())
+  monkeypatch.undo()
+  goes_on = run()
+  state, history = fit(STEP, fresh(), plan, run=goes_on)
+  equal(state, fit(STEP, fresh(), plan)[0])
+  assert goes_on.cost.steps == len(history["loss"]) == 6

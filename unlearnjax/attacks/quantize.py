@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from unlearnjax.core import check
-from unlearnjax.core.tree import matching, paths
+from unlearnjax.core.tree import paths
 from unlearnjax.core.types import Array, ArrayTree
 from unlearnjax.losses import shapes
 
@@ -108,7 +110,11 @@ def _mapped(f, params: ArrayTree, bits: int, where: str, fmt: str, keep: bool = 
   if not 2 <= bits <= 16 or (fmt == "nf4" and bits != 4):
     raise ValueError(f"bits must be in [2, 16], and 4 for nf4; got {bits}")
   names, (leaves, structure) = paths(params), jax.tree.flatten(params)
-  hits = jax.tree.leaves(matching(params, where, "where"))
+  try:
+    pattern = re.compile(where)
+  except re.error as error:
+    raise ValueError(f"where must be a regular expression, got {where!r}: {error}") from error
+  hits = [pattern.fullmatch(name) is not None for name in names]
   chosen = [hit and np.ndim(w) >= 2 for hit, w in zip(hits, leaves, strict=True)]
   if not any(chosen):
     raise ValueError(f"where={where!r} matches no leaf of two axes or more; the leaves are {', '.join(names)}")

@@ -22,7 +22,7 @@ _TARGET_SECONDS = 0.5
   jax.jit, static_argnames=("transform", "layout", "shardings", "mesh", "axes"), donate_argnames=("state",)
 )
 def run_chunk(transform, layout, shardings, mesh, axes, state, refs, tables, data, count, start, total):
-  """Up to `count` steps on the device; stops after the first step that is not finite in any replica.
+  """Up to `count` steps on the device; stops after the first step that is finite in no replica.
 
   A `while_loop` with a dynamic trip count is as fast as a scan, and one program serves every remainder.
   """

@@ -159,7 +159,7 @@ def averaged(transform: Transform, *, decay: float, every: int = 1, slot: str = 
 
   Every `every` steps slow <- decay * slow + (1 - decay) * fast; leaves that are not floating take the fast value. It
   starts as the state that `init` is given: the weights before training, not those after the first step. The average is
-  `state.slots[slot] = {"params", "state"}`.
+  `state.slots[slot] = {"params", "state"}`, in float32 or wider: half precision would round small steps away.
 
   Args:
     transform: any step.
@@ -188,21 +188,25 @@ def averaged(transform: Transform, *, decay: float, every: int = 1, slot: str = 
     state = transform.init(state)
     if slot in state.slots:  # a restart of the optimizer goes on with the average
       return state
-    return state.replace(slots={**state.slots, slot: {"params": state.params, "state": state.model_state}})
+    slow = jax.tree.map(_wide, {"params": state.params, "state": state.model_state})
+    return state.replace(slots={**state.slots, slot: slow})
 
   def update(state: UnlearnState, batch: Batch, refs: Refs) -> tuple[UnlearnState, Info]:
     state, info = transform.update(state, batch, refs)
     due = state.step % every == 0
 
     def leaf(slow, fast):
-      if not jnp.issubdtype(fast.dtype, jnp.inexact):
-        return jnp.where(due, fast, slow)
-      return jnp.where(due, (decay * slow + (1 - decay) * fast).astype(fast.dtype), slow)
+      new = decay * slow + (1 - decay) * _wide(fast) if jnp.issubdtype(fast.dtype, jnp.inexact) else fast
+      return jnp.where(due, new, slow).astype(slow.dtype)
 
     slow = jax.tree.map(leaf, state.slots[slot], {"params": state.params, "state": state.model_state})
     return state.replace(slots={**state.slots, slot: slow}), info
 
   return Transform(init, update)
+
+
+def _wide(x: jax.Array) -> jax.Array:
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 
 def joined(transform: Transform, role: str, of: tuple[str, ...]) -> Transform:
@@ -237,7 +241,8 @@ def replicate(transform: Transform, *, refs_axis: int | None = None) -> Transfor
     transform: the step of one copy.
     refs_axis: 0 when refs carry the leading axis too; None (default) shares them.
 
-  The phase and the progress of a plan stay unbatched, so `switch` keeps its branch.
+  The phase and the progress of a plan stay unbatched, so `switch` keeps its branch. A copy that is no longer finite stays
+  so and stops no other: `fit` raises once none is left.
   """
 
   def axes(batch: Batch):
