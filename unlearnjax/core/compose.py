@@ -241,8 +241,8 @@ def replicate(transform: Transform, *, refs_axis: int | None = None) -> Transfor
     transform: the step of one copy.
     refs_axis: 0 when refs carry the leading axis too; None (default) shares them.
 
-  The phase and the progress of a plan stay unbatched, so `switch` keeps its branch. A copy that is no longer finite stays
-  so and stops no other: `fit` raises once none is left.
+  The phase and the progress of a plan stay unbatched, so `switch` keeps its branch. A copy that is no longer finite
+  stays so and stops no other: `fit` raises once none is left.
   """
 
   def axes(batch: Batch):
