@@ -110,8 +110,7 @@ class _Fit:
   def _seeds(self) -> tuple[int, ...]:
     if isinstance(self.batches, Feed):
       return ()
-    copies = self.state.step.shape[0] if self.lead else 1
-    seeds = self.batches.seeds
+    copies, seeds = self.state.step.shape[0] if self.lead else 1, self.batches.seeds
     if seeds is None:  # from the key of the state: same key, same order
       keys = jax.vmap(lambda k: fold_name(k, "order"))(self.state.rng.reshape(copies))
       words = np.asarray(jax.random.key_data(keys)).reshape(copies, -1)[:, -2:]
