@@ -61,7 +61,7 @@ def test_bad_tables():
   x = np.zeros((3, 1))
   with pytest.raises(ValueError, match="columns must have one length, got {'x': 3, 'y': 2}"):
     Examples({"x": x, "y": np.zeros(2)})
-  with pytest.raises(ValueError, match="columns must have one length"):
+  with pytest.raises(ValueError, match="columns must be a mapping .*got no column"):
     Examples({})
   with pytest.raises(ValueError, match="'id' must be unique"):
     Examples({"x": x, "id": np.array([0, 1, 1])})

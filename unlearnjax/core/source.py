@@ -31,7 +31,8 @@ class Examples:
 
   def __init__(self, columns: Mapping[str, np.ndarray], rows: np.ndarray | None = None):
     if not isinstance(columns, Mapping) or not columns:
-      raise ValueError(f"columns must be a mapping {{name: array}} such as {{'x': x, 'y': y}}, got {_what(columns)}")
+      got = "no column" if isinstance(columns, Mapping) else _what(columns)
+      raise ValueError(f"columns must be a mapping {{name: array}} such as {{'x': x, 'y': y}}, got {got}")
     columns = {name: np.asarray(column) for name, column in columns.items()}
     sizes = {name: len(column) for name, column in columns.items()}
     if len(set(sizes.values())) != 1:
