@@ -93,6 +93,7 @@ CONFIGS: Mapping[str, Config] = {
 RATE, EPOCHS = 1e-3, 12
 METHODS: Mapping[str, dict[str, Any]] = {
   "gradient_ascent": {},
+  "gradient_ascent_short": {"epochs": 3},
   "grad_diff": {},
   "kl_min": {},
   "idk": {"epochs": 16},
@@ -101,7 +102,7 @@ METHODS: Mapping[str, dict[str, Any]] = {
   "simnpo": {"beta": 1.0, "gamma": 0.25},
   "rmu": {"rate": 3e-3, "steering": 10.0, "alpha": 20.0, "epochs": 16},
   "undial": {"alpha": 1.0},
-  "wga": {"epochs": 8},
+  "wga": {"beta": 2.0, "epochs": 10},
   "satimp": {"beta1": 2.0},
   "ceu": {"rate": 1e-4},
   "flat": {"rate": 1e-4},
@@ -164,6 +165,8 @@ def method_of(name: str, config: Config, words: int, end: int) -> uj.Method:
   if name.endswith("_general"):  # text of another kind is kept in the place of the retain set
     name = name.removesuffix("_general")
     return methods.keeping(getattr(methods.language, name)(**given), "general")
+  if name == "gradient_ascent_short":  # about where the nll is that of retraining
+    return methods.language.gradient_ascent(**given)._replace(name=name)
   if name == "uld" and config.model == "scratch":  # a copy would know the other facts, and take them along
     small = models.transformer("llama", vocab_size=words, dim=config.dim, depth=1, heads=config.heads)
     return methods.language.uld(small, **given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import NamedTuple
@@ -99,8 +100,7 @@ def knowledge_unlearning(
   tx = optax.adam(5e-5, b1=0.9, b2=0.98) if tx is None else tx
 
   def bind(fn: ModelFn) -> Verbs:
-    ascend = descend({"forget": objectives.negated(objectives.nll(fn))}, tx, microbatch=microbatch, state_from="forget")
-    step = sequence(ascend, watch_extraction(fn, n, prefixes=prefixes))
+    step = _step(fn, tx, microbatch, n, prefixes)
 
     def forget(state, refs, request: ForgetRequest, run: Run):
       source = as_examples(request.forget)
@@ -127,6 +127,13 @@ def knowledge_unlearning(
     return Verbs(plain_init(step), plain_model(fn), forget=forget)
 
   return Method("knowledge_unlearning", bind)
+
+
+@functools.lru_cache(maxsize=16)
+def _step(fn: ModelFn, tx: optax.GradientTransformation, microbatch: int | None, n: int, prefixes: int) -> Transform:
+  """One value for all thresholds and numbers of epochs, so that they share a compilation."""
+  ascend = descend({"forget": objectives.negated(objectives.nll(fn))}, tx, microbatch=microbatch, state_from="forget")
+  return sequence(ascend, watch_extraction(fn, n, prefixes=prefixes))
 
 
 def _goal(thresholds, model: Model, request: ForgetRequest, unseen: str, n: int, prefixes: int, run: Run) -> Thresholds:
