@@ -16,7 +16,7 @@ from unlearnjax.core.chunk import run_chunk
 from unlearnjax.methods.language.knowledge import Thresholds, not_extractable
 
 KEY = jax.random.key(0)
-SETTINGS = dict(n=2, tx=optax.adam(6e-3), batch_size=21, prefixes=3)  # one optimizer: the tests share its program
+SETTINGS = dict(n=2, tx=optax.adam(2e-2), batch_size=8, prefixes=3)  # one optimizer and size: tests share a program
 
 
 def scores(model, source):
@@ -25,15 +25,21 @@ def scores(model, source):
   return np.nanmean(el), np.mean(metrics.exact_memorization(said.correct, said.mask))
 
 
+def few():
+  """A model, and the request to forget every third row: 7, which are one batch and ask all three questions."""
+  model, request = told()
+  return model, request._replace(forget=request.forget[::3])
+
+
 def run(method, request=None, out=None):
-  model, asked = told()
+  model, asked = few()
   histories = {}
   run = Run(out=out, on_history=lambda label, history: histories.update({label.split("/")[-1]: history}))
   return forget(method, model, request or asked, key=KEY, run=run), histories
 
 
 def test_it_stops_at_the_first_epoch_that_is_down_to_both_thresholds():
-  model, request = told()
+  model, request = few()
   assert min(scores(model, request.forget)) > 0.9
   result, histories = run(methods.knowledge_unlearning(thresholds=(0.3, 0.5), **SETTINGS))
   history = histories["chunk0"]
@@ -57,19 +63,19 @@ def test_at_least_so_many_epochs_and_a_warning_when_given_up(caplog):
 
 def test_chunks_are_forgotten_in_turn_with_one_program():
   model, request = told()
-  method = methods.knowledge_unlearning(thresholds=(0.3, 0.5), sequential=True, **{**SETTINGS, "batch_size": 8})
+  method = methods.knowledge_unlearning(thresholds=(0.3, 0.5), sequential=True, **SETTINGS)
   before = run_chunk._cache_size()
-  result, histories = run(method)
-  assert set(histories) == {"chunk0", "chunk1", "chunk2"} and run_chunk._cache_size() == before + 1
+  result, histories = run(method, request)
+  assert set(histories) == {"chunk0", "chunk1", "chunk2"} and run_chunk._cache_size() <= before + 1
   last = request.forget[16:]  # 5 rows in a batch of 8
   assert np.less_equal(scores(result.model, last), (0.3, 0.5)).all()
   with pytest.raises(ValueError, match="21 are more than batch_size=8; raise it"):
-    run(methods.knowledge_unlearning(thresholds=(0.3, 0.5), **{**SETTINGS, "batch_size": 8}))
+    run(methods.knowledge_unlearning(thresholds=(0.3, 0.5), **SETTINGS), request)
 
 
 @pytest.mark.slow
 def test_thresholds_are_those_of_unseen_texts_and_survive_a_crash(tmp_path):
-  model, request = told()
+  model, request = few()
   table = as_examples(request.retain)
   unseen = table[:12].replace(tokens=np.roll(table[:12].column("tokens"), 1, axis=0))
   asked = request._replace(extra={"unseen": unseen})
@@ -85,7 +91,7 @@ def test_thresholds_are_those_of_unseen_texts_and_survive_a_crash(tmp_path):
 
 @pytest.mark.slow
 def test_microbatches_add_up_to_a_step_of_ascent_on_the_whole_batch():
-  ascent = dict(tx=optax.sgd(0.1), batch_size=24)
+  ascent = dict(tx=optax.sgd(0.1), batch_size=8)
   whole = methods.language.gradient_ascent(epochs=1, **ascent)
   parts = methods.knowledge_unlearning(thresholds=(9.0, 9.0), microbatch=4, **{**SETTINGS, **ascent})
   a, b = (run(method)[0].model.params for method in (whole, parts))
@@ -94,7 +100,7 @@ def test_microbatches_add_up_to_a_step_of_ascent_on_the_whole_batch():
 
 @pytest.mark.slow
 def test_adversarial_labels_are_those_of_the_model_before_and_survive_a_crash(tmp_path):
-  model, request = told()
+  model, request = few()
   method = methods.adversarial_tokens(tx=optax.adam(6e-3), epochs=4, batch_size=8)
   first, _ = run(method, out=tmp_path)
   other = ASK.init(jax.random.key(9))
