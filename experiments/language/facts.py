@@ -149,12 +149,12 @@ UNSEEN = ("eco", "knowledge_unlearning", "knowledge_sequential")  # they need qu
 EPOCHS = 80  # of contracts and people, whose texts are longer
 CONTRACTS = corpora.Kind(
   {
-    "contracts": ContractsConfig(epochs=EPOCHS, speed=0.3),
+    "contracts": ContractsConfig(epochs=EPOCHS, speed=0.6),
     "contracts_tiny": ContractsConfig(
       path=2, block=0, clique=3, pairs=2, dim=32, depth=1, heads=2, epochs=2, evaluated=8, relearn_steps=1
     ),
-    "pistol1": ContractsConfig(dataset="pistol1", forget="A_B", epochs=EPOCHS, speed=0.3),
-    "pistol2": ContractsConfig(dataset="pistol2", forget="20_21", dim=128, epochs=EPOCHS, speed=0.3),
+    "pistol1": ContractsConfig(dataset="pistol1", forget="A_B", epochs=EPOCHS, speed=0.6),
+    "pistol2": ContractsConfig(dataset="pistol2", forget="20_21", dim=128, epochs=EPOCHS, speed=0.6),
   },
   ContractsSetting,
   _contracts_spec,
