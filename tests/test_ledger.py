@@ -10,7 +10,8 @@ import pytest
 
 from unlearnjax import ledger
 from unlearnjax.__main__ import main
-from unlearnjax.ledger import GENESIS, Busy, LedgerError, Lock, Log, read, verify
+from unlearnjax.ledger import GENESIS, LedgerError, Log, read, verify
+from unlearnjax.lock import Busy, Lock
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import numpy as np
 
 from unlearnjax.core.tree import paths
 from unlearnjax.core.types import ArrayTree
+from unlearnjax.lock import lock
 
 _log = logging.getLogger("unlearnjax")
 
@@ -27,7 +28,7 @@ class CheckpointError(ValueError):
 
 
 class Store:
-  """Checkpoints of one `fit`, by step.
+  """Checkpoints of one `fit`, by step. One process at a time has them open.
 
   Args:
     directory: where they live; made when the first one is saved.
@@ -37,13 +38,13 @@ class Store:
   def __init__(self, directory: str | pathlib.Path, keep: int = 2):
     self.directory = pathlib.Path(directory).absolute()
     self._keep = keep
-    self._manager = None
+    self._manager, self._lock = None, None
 
   def save(self, step: int, state: ArrayTree, meta: dict[str, Any]) -> None:
     """Writes `state` and the JSON value `meta`; returns once they are committed.
 
     Raises:
-      OSError: the disk is full; checkpoints before this one stand.
+      OSError: the disk is full, and checkpoints before this one stand; or `lock.Busy`, another process writes there.
     """
     ocp = _orbax()
     manager = self._open()
@@ -69,9 +70,17 @@ class Store:
 
     Raises:
       CheckpointError: the checkpoint holds another structure or was made for another plan.
+      unlearnjax.lock.Busy: another process has them open.
     """
     if not self.directory.exists():
       return None
+    try:
+      return self._newest(like, fingerprint)
+    except BaseException:
+      self.close()
+      raise
+
+  def _newest(self, like: ArrayTree, fingerprint: dict[str, Any]) -> tuple[ArrayTree, dict[str, Any]] | None:
     ocp = _orbax()
     manager = self._open()
     for leftover in self.directory.glob("*orbax-checkpoint-tmp*"):
@@ -126,6 +135,8 @@ class Store:
 
   def _open(self):
     if self._manager is None:
+      if not jax.process_index():  # of several processes of one job the first one stands for all
+        self._lock = lock(self.directory)
       ocp = _orbax()
       options = ocp.CheckpointManagerOptions(max_to_keep=self._keep, enable_async_checkpointing=False)
       self._manager = ocp.CheckpointManager(self.directory, options=options)
@@ -135,6 +146,9 @@ class Store:
     if self._manager is not None:
       self._manager.close()
       self._manager = None
+    if self._lock is not None:
+      self._lock.close()
+      self._lock = None
 
 
 def save_tree(path: str | pathlib.Path, tree: ArrayTree, meta: dict[str, Any] | None = None) -> None:

@@ -17,7 +17,6 @@ Example:
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -29,16 +28,12 @@ from typing import Any, NamedTuple
 _log = logging.getLogger("unlearnjax")
 GENESIS = "0" * 64
 """What the first line of a log is chained to."""
-LEDGER, INTENTS, LOCK = "ledger.jsonl", "intents.jsonl", "writer.lock"
+LEDGER, INTENTS = "ledger.jsonl", "intents.jsonl"
 _OWN = ("seq", "previous", "hash")
 
 
 class LedgerError(ValueError):
   """A log was tampered with, or does not belong to what it lies beside."""
-
-
-class Busy(OSError):
-  """Another writer holds the directory."""
 
 
 class Report(NamedTuple):
@@ -154,42 +149,6 @@ class Log(Chain):
     except OSError as error:
       os.ftruncate(self._file, size)  # frees space, so it works on a full disk
       raise OSError(error.errno, f"{self.path} could not be written ({reason(error)}); it is as it was") from error
-
-  def close(self) -> None:
-    if self._file is not None:
-      os.close(self._file)
-      self._file = None
-
-
-class Lock:
-  """The right to write in a directory; it ends with the process, however that ends.
-
-  Args:
-    directory: it is made.
-    name: of the file that is locked; rights of different names do not exclude each other.
-
-  Raises:
-    Busy: another writer holds it.
-  """
-
-  def __init__(self, directory: str | os.PathLike, name: str = LOCK):
-    self.path = pathlib.Path(directory) / name
-    self.path.parent.mkdir(parents=True, exist_ok=True)
-    self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-      holder = self.path.read_text(errors="replace").strip() or "another process"
-      os.close(self._file)
-      self._file = None
-      if error.errno not in (errno.EAGAIN, errno.EACCES):
-        raise
-      raise Busy(error.errno, f"{self.path.parent} is being written by {holder}: one writer at a time") from None
-    try:  # only for the message of the next one: a full disk does no harm
-      os.ftruncate(self._file, 0)
-      os.pwrite(self._file, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
-    except OSError:
-      pass
 
   def close(self) -> None:
     if self._file is not None:

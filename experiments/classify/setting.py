@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import logging
 import pathlib
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import unlearnjax as uj
 from experiments.classify import hyper
 from experiments.classify.configs import Config
-from unlearnjax import ledger
+from unlearnjax import lock
 from unlearnjax.auditing import Predictions, predict
 from unlearnjax.core.tree import fold_name
 from unlearnjax.report import write_text
@@ -145,13 +144,14 @@ class Setting:
     return predict(model, self.request(seed))
 
 
-_HELD: dict[pathlib.Path, ledger.Lock] = {}
+_HELD: dict[pathlib.Path, lock.Lock | None] = {}
 
 
 def release() -> None:
   """Lets other processes write in the directories that this one claimed."""
   while _HELD:
-    _HELD.popitem()[1].close()
+    if (held := _HELD.popitem()[1]) is not None:
+      held.close()
 
 
 def claim(out: pathlib.Path, described: dict[str, Any]) -> None:
@@ -165,7 +165,7 @@ def claim(out: pathlib.Path, described: dict[str, Any]) -> None:
 
   Raises:
     ValueError: it is a file, or belongs to another configuration; nothing in it is touched.
-    unlearnjax.ledger.Busy: another process is writing in it.
+    unlearnjax.lock.Busy: another process is writing in it.
   """
   path = out / "config.json"
   if out.exists() and not out.is_dir():
@@ -188,15 +188,8 @@ def claim(out: pathlib.Path, described: dict[str, Any]) -> None:
 
 
 def _hold(out: pathlib.Path) -> None:
-  if jax.process_index() or out.absolute() in _HELD:
-    return
-  out.mkdir(parents=True, exist_ok=True)
-  try:
-    _HELD[out.absolute()] = ledger.Lock(out, "job.lock")
-  except ledger.Busy:
-    raise
-  except OSError as error:  # a file system without locks
-    logging.warning("%s cannot be locked (%s): let one job at a time write in it", out, error.strerror)
+  if not jax.process_index() and out.absolute() not in _HELD:
+    _HELD[out.absolute()] = lock.lock(out, "job.lock")
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

@@ -27,6 +27,7 @@ from unlearnjax.core import (
   role_batch,
   zip_roles,
 )
+from unlearnjax.lock import Busy, Lock
 
 XENT = toy_xent()
 DATA = toy_data(60)
@@ -267,3 +268,15 @@ def test_a_full_disk_is_named_and_what_was_saved_goes_on(tmp_path, monkeypatch):
   state, history = fit(STEP, fresh(), plan, run=goes_on)
   equal(state, fit(STEP, fresh(), plan)[0])
   assert goes_on.cost.steps == len(history["loss"]) == 6
+
+
+def test_two_processes_on_one_directory(tmp_path):
+  plan, run = zip_roles(retain=DATA, batch_size=20, epochs=2), lambda: Run(out=tmp_path)
+  other = Lock(tmp_path / "checkpoints" / "fit")
+  try:
+    with pytest.raises(Busy, match="fit is being written by process .*: one writer at a time"):
+      fit(STEP, fresh(), plan, run=run())
+  finally:
+    other.close()
+  first = fit(STEP, fresh(), plan, run=run())[0]
+  equal(first, fit(STEP, fresh(), plan, run=run())[0])

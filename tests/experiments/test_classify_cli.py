@@ -12,7 +12,7 @@ import pytest
 
 import unlearnjax as uj
 from experiments.classify import configs, hyper, run
-from unlearnjax import core, ledger
+from unlearnjax import core, lock
 from unlearnjax.data import datasets
 
 TINY = ("--train_size=100", "--test_size=60", "--epochs=1")
@@ -92,11 +92,11 @@ def test_an_output_directory_that_cannot_be_made_is_refused(capsys, tmp_path):
 
 
 def test_a_directory_that_another_job_writes_in_is_refused(capsys, finished):
-  lock = ledger.Lock(finished, "job.lock")
+  other = lock.Lock(finished, "job.lock")
   try:
     assert "is being written by process" in fails(capsys, finished, "--methods=fine_tune", *TINY)
   finally:
-    lock.close()
+    other.close()
   assert jobs.main(run, f"--out={finished}", "--methods=fine_tune", *TINY) == 0
 
 

@@ -11,7 +11,8 @@ from serving.counting import COUNTING, DATA, EXPECTED, KEY, MODEL, STREAM, answe
 
 from unlearnjax import methods
 from unlearnjax.core import Examples, Guarantee, Run, Verbs
-from unlearnjax.ledger import Busy, LedgerError, read
+from unlearnjax.ledger import LedgerError, read
+from unlearnjax.lock import Busy
 from unlearnjax.serving import Forget, Learn, ids_digest, serve, tree_digest, verify_directory
 
 

@@ -7,7 +7,8 @@ See `serve`. What the directory of a service holds:
   checkpoints/    the newest state, committed together with the receipts that it earned
 """
 
-from unlearnjax.ledger import Busy, LedgerError
+from unlearnjax.ledger import LedgerError
+from unlearnjax.lock import Busy
 from unlearnjax.serving.api import serve
 from unlearnjax.serving.audits import accuracies
 from unlearnjax.serving.holdings import Holdings

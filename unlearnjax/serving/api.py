@@ -55,7 +55,7 @@ def serve(
     manager.
 
   Raises:
-    unlearnjax.ledger.Busy: another service writes in the directory.
+    unlearnjax.lock.Busy: another service writes in the directory.
     unlearnjax.ledger.LedgerError: the directory belongs to another service, or was tampered with.
     ValueError, while iterating: a request that the method has no verb for, or of the name of another one; it is not
       accepted. An accepted request that fails with a ValueError or becomes non-finite gets a receipt that

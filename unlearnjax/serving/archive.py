@@ -11,7 +11,8 @@ from typing import Any
 
 from unlearnjax.checkpoint import Store
 from unlearnjax.core import Run
-from unlearnjax.ledger import INTENTS, LEDGER, Chain, LedgerError, Lock, Log, canonical, reason
+from unlearnjax.ledger import INTENTS, LEDGER, Chain, LedgerError, Log, canonical, reason
+from unlearnjax.lock import Lock
 from unlearnjax.serving.faults import reach
 
 _log = logging.getLogger("unlearnjax")
