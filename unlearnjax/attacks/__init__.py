@@ -1,8 +1,9 @@
-"""Membership attacks: what an attacker learns about the forget set from predictions.
+"""Attacks: what can still be found out about the forget set, or brought back.
 
-All of them take plain arrays and run on the host in float64, except `logit_scaled_confidence`, which is pure and runs
-under `jit`. An attack measures one model (SVC, thresholds, losses) or many (LiRA, U-LiRA, epsilon); the ideal is always
-the value of the retrained model, which is chance wherever the docstring says so.
+Membership attacks (`svc_mia`, `loss_mia`, `threshold_mia`, `lira`, `ulira`, `rmia`, ...) read predictions: plain
+arrays, on the host in float64, of one model or of many. Scores of arrays (`logit_scaled_confidence`, `min_k`,
+`quantize`, `logit_lens`, ...) are pure and run under `jit`. `relearn`, `gcg`, `compression_ratio` and `gradient_norm`
+take a model. The ideal is always the value of the retrained model, which is chance wherever the docstring says so.
 """
 
 from unlearnjax.attacks.context import perturb_text, recovered_share, with_context
