@@ -103,7 +103,7 @@ METHODS: Mapping[str, dict[str, Any]] = {
   "rmu": {"rate": 3e-3, "steering": 10.0, "alpha": 20.0, "epochs": 16},
   "undial": {"alpha": 1.0},
   "wga": {"beta": 2.0, "epochs": 10},
-  "satimp": {"beta1": 2.0},
+  "satimp": {"beta1": 3.0, "epochs": 9},
   "ceu": {"rate": 1e-4},
   "flat": {"rate": 1e-4},
   "llmu": {},
