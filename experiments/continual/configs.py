@@ -154,7 +154,10 @@ TUNED: Mapping[str, Mapping[str, Hyper]] = {
       "net": {"hidden": [100, 100], "chunk": 8000, "task_size": 64, "chunk_size": 32},
     },
   },
-  "mnist_split": {"joint": {"rate": 0.1, "epochs": 3}},
+  "mnist_split": {
+    "joint": {"rate": 0.1, "epochs": 3},
+    "der_pp": {"rate": 0.03, "capacity": 200, "alpha": 0.2, "beta": 1.0},
+  },
   "mnist_instances": {"cuber": {"rate": 0.03, "strength": 0.01, "rank": 256}},
   "fashion_overlap": {"gpm": {"rate": 0.03}},
 }
