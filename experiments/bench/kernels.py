@@ -21,7 +21,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 
 from unlearnjax import report
 
@@ -51,16 +51,10 @@ def default_sizes() -> list[str]:
 
 
 def main(argv: list[str]) -> None:
+  from experiments.bench import command
   from experiments.bench.passes import CASES, TASKS
 
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}")
-  logging.set_verbosity(logging.WARNING)
-  names = [n for n in FLAGS.only.split(",") if n] or list(CASES)
-  unknown = sorted(set(names) - set(CASES))
-  if unknown:
-    print(f"error: unknown pass {', '.join(unknown)}; there are {', '.join(CASES)}", file=sys.stderr)
-    sys.exit(2)
+  names = command.chosen(argv, CASES, "pass")
   rows = []
   print(
     f"{'pass':<20}{'size':>6}{'dtype':>10}{'ms':>10}{'CPU ms':>10}{'GB/s':>8}{'roof':>7}"

@@ -6,6 +6,7 @@ python -m experiments.classify.run --config=cifar10 --forget=random:0.1 --seeds=
 
 from __future__ import annotations
 
+import functools
 import pathlib
 
 from absl import app, flags
@@ -34,15 +35,16 @@ def experiment() -> None:
   claim(out, config.describe())
   names = ["original", "retrain", *methods]
   table = summary.live_table(names)
+  write = functools.partial(summary.write, out, config, names, title=FLAGS.title)
   try:
     for name in names:
       for seed in seeds:
         table.add(row_of(setting, name, methods.get(name), seed))
-      summary.write(out, config, names, page=False, title=FLAGS.title)
+      write(page=False)
   except KeyboardInterrupt:
-    summary.write(out, config, names, page=True, title=FLAGS.title)
+    write(page=True)
     raise
-  summary.write(out, config, names, page=True, title=FLAGS.title)
+  write(page=True)
   print(f"\n{out / 'report.html'}")
 
 
