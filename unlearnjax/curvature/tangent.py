@@ -53,7 +53,7 @@ def ntk_gram(left: ArrayTree, right: ArrayTree | None = None) -> Array:
     >>> ntk_gram(jnp.array([[[3.0, 4.0]]])).tolist()
     [[[[25.0]]]]
   """
-  return _contract(left, left if right is None else right, 2)
+  return _symmetric(left) if right is None else _contract(left, right, 2)
 
 
 def ntk(
@@ -163,7 +163,12 @@ def ntk_vp(
 
 
 def ridge_displacement(
-  jacobian: ArrayTree, residual: Array, weight_decay: float, keep: Array | None = None
+  jacobian: ArrayTree,
+  residual: Array,
+  weight_decay: float,
+  keep: Array | None = None,
+  *,
+  gram: Array | None = None,
 ) -> ArrayTree:
   """w = -G (G^T G + n weight_decay I)^-1 e: how far training moves the weights of the linearised network.
 
@@ -175,6 +180,7 @@ def ridge_displacement(
     residual: e, f[n, C]: outputs minus targets, or probabilities minus one-hot labels.
     weight_decay: > 0.
     keep: bool[n]; the examples that are trained on, all by default. n in the formula is their number.
+    gram: `ntk_gram(jacobian)`, most of the work, where it is needed for several sets of examples.
 
   Returns:
     a tree like the parameters.
@@ -188,13 +194,27 @@ def ridge_displacement(
     raise ValueError(f"residual must be [n, C], got shape {jnp.shape(residual)}")
   n, classes = residual.shape
   keep = jnp.ones(n, bool) if keep is None else jnp.asarray(keep, bool)
+  gram = ntk_gram(jacobian) if gram is None else gram
   # rows that are left out become zero rows: they decouple, and the shapes do not depend on how many there are
-  mask = lambda x: jnp.where(keep.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
-  jacobian, residual = jax.tree.map(mask, jacobian), mask(residual)
-  gram = ntk_gram(jacobian).reshape(n * classes, n * classes)
+  gram = jnp.where(keep[:, None, None, None] & keep[:, None], gram, 0).reshape(n * classes, n * classes)
   damped = gram + jnp.maximum(keep.sum(), 1) * weight_decay * jnp.eye(n * classes, dtype=gram.dtype)
-  solved = jnp.linalg.solve(damped, residual.ravel()).reshape(n, classes)
+  wanted = jnp.where(keep[:, None], residual, 0).ravel()
+  solved = jnp.linalg.solve(damped, wanted).reshape(n, classes)
   return jax.tree.map(lambda j: -jnp.tensordot(solved, j, 2, precision="highest"), jacobian)
+
+
+def _symmetric(jacobian: ArrayTree, blocks: int = 8) -> Array:
+  """J J^T, f[n, C, n, C], of which the blocks above the diagonal are copies of those below."""
+  n = jax.tree.leaves(jacobian)[0].shape[0]
+  size = -(-n // blocks)
+  rows = []
+  for start in range(0, n, size):
+    end = min(start + size, n)
+    left, right = (jax.tree.map(lambda j, a=a, b=end: j[a:b], jacobian) for a in (start, 0))
+    rows.append(jnp.pad(_contract(left, right, 2), ((0, 0), (0, 0), (0, n - end), (0, 0))))
+  lower, block = jnp.concatenate(rows), jnp.arange(n) // size
+  below = block[:, None, None, None] >= block[:, None]
+  return jnp.where(below, lower, lower.transpose(2, 3, 0, 1))
 
 
 def _contract(left: ArrayTree, right: ArrayTree, lead: int) -> Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from unlearnjax.core import check
 from unlearnjax.core.types import Array, ArrayTree, Params
-from unlearnjax.curvature.tangent import ridge_displacement
+from unlearnjax.curvature.tangent import ntk_gram, ridge_displacement
 
 
 def newton(
@@ -83,8 +83,9 @@ def ntk_step(jacobian: ArrayTree, residual: Array, retain: Array, weight_decay: 
     >>> round(float(step), 4)
     0.0
   """
-  with_all = ridge_displacement(jacobian, residual, weight_decay)
-  without = ridge_displacement(jacobian, residual, weight_decay, retain)
+  gram = ntk_gram(jacobian)
+  with_all = ridge_displacement(jacobian, residual, weight_decay, gram=gram)
+  without = ridge_displacement(jacobian, residual, weight_decay, retain, gram=gram)
   return jax.tree.map(jnp.subtract, without, with_all)
 
 

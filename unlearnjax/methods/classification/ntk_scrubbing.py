@@ -68,7 +68,8 @@ def ntk_scrubbing(
       jacobian = curvature.logit_jacobian(fn, start, batch["inputs"], state=state)
       logits = fn(start, batch["inputs"], state=state, train=False).logits
       residual = _residual(logits, batch["y"], loss)
-      displacement = lambda keep: curvature.ridge_displacement(jacobian, residual, weight_decay, keep)
+      gram = curvature.ntk_gram(jacobian)  # nearly all of the work, once for both sets
+      displacement = lambda keep: curvature.ridge_displacement(jacobian, residual, weight_decay, keep, gram=gram)
       with_all = displacement(batch["valid"])
       step = jax.tree.map(jnp.subtract, displacement(batch["valid"] & ~forget), with_all)
       factor = scale
