@@ -193,9 +193,7 @@ CASES = {
   "kl_min": Case(lambda: m.kl_min(**ASKED), asked, "loss", 0.5),
   "l1_sparse": Case(lambda: m.l1_sparse(alpha=0.03, **SMALL), blobs),
   "l_codec": Case(
-    lambda: m.l_codec(  # the exact Hessian of this network is indefinite, where a Newton step stops early
-      weight_decay=0.003, epsilon=None, group=8, copies=100, noise=0.2, max_examples=64, hessian="gauss_newton"
-    ),
+    lambda: m.l_codec(weight_decay=0.003, epsilon=None, group=8, copies=100, noise=0.2, max_examples=64),
     mlp,
     "loss",
     0.01,

@@ -96,6 +96,38 @@ def test_the_hessian_of_a_network_is_flagged_and_its_gauss_newton_matrix_is_not(
   assert bool(hessian.indefinite) and not bool(ggn.indefinite) and bool(ggn.converged)
 
 
+@pytest.mark.parametrize("worst", [-3.0, -0.05, 0.1])
+def test_damping_grows_until_the_system_is_definite_and_no_further_where_it_is(worst):
+  a, product = system(np.concatenate([[worst], VALUES[1:]]))
+  b = split(jnp.asarray(B, jnp.float32))
+  x, info = jax.jit(lambda b: curvature.damped_cg(product, b, damping=0.01))(b)
+  d = float(info.damping)
+  np.testing.assert_allclose(join(x), np.linalg.solve(a + d * np.eye(8), B), rtol=2e-3)
+  assert bool(info.solve.converged) and not bool(info.solve.indefinite) and float(info.solve.curvature) > 0
+  if worst > 0:
+    assert int(info.tries) == 1 and d == pytest.approx(0.01)
+  else:  # no more than the most negative direction calls for
+    assert int(info.tries) > 1 and -worst < d <= 4 * max(0.04, -2 * worst)
+
+
+def test_damping_grows_until_a_step_is_accepted():
+  _, product = system()
+  b = split(jnp.asarray(B, jnp.float32))
+  short = lambda x: trees.norm(x) < 0.5
+  x, info = jax.jit(lambda b: curvature.damped_cg(product, b, damping=0.01, accept=short))(b)
+  longer = curvature.cg(product, b, damping=info.damping / 4)[0]
+  assert bool(info.accepted) and float(trees.norm(x)) < 0.5 <= float(trees.norm(longer))
+
+
+def test_damping_that_may_not_grow_is_still_flagged():
+  _, product = system(np.concatenate([[-3.0], VALUES[1:]]))
+  b = split(jnp.asarray(B, jnp.float32))
+  info = curvature.damped_cg(product, b, damping=0.01, tries=1)[1]
+  assert bool(info.solve.indefinite) and not bool(info.accepted) and float(info.solve.curvature) < 0
+  with pytest.raises(ValueError, match="growth must be > 1, got 1"):
+    curvature.damped_cg(product, b, damping=0.01, growth=1.0)
+
+
 def test_too_few_iterations_are_not_called_converged():
   _, product = system()
   x, info = curvature.cg(product, split(jnp.asarray(B, jnp.float32)), iterations=2)

@@ -55,9 +55,10 @@ def written_out(hessian, mean_loss, start, gone, retain, on, decay):
   """Where the chosen weights go, with the matrices as they stand in the paper and in its code."""
   start, m, n = start.astype(np.float64), len(gone), len(gone) + len(retain)
   every = np.concatenate([gone, retain])
-  slope = lambda w, rows: np.asarray(jax.grad(mean_loss)(jnp.asarray(w), rows), np.float64)
+  gradient = jax.jit(jax.grad(mean_loss))
+  slope = lambda w, rows: np.asarray(gradient(jnp.asarray(w), rows), np.float64)
   if hessian == "exact":
-    left = jax.hessian(mean_loss)(jnp.asarray(start), retain)[np.ix_(on, on)]
+    left = jax.jit(jax.hessian(mean_loss))(jnp.asarray(start), retain)[np.ix_(on, on)]
   else:
 
     def outer(rows):
@@ -87,7 +88,7 @@ def test_the_newton_step_of_a_network_written_out(hessian):
     on = np.flatnonzero(np.asarray(start) != end)
 
     def mean_loss(w, rows):
-      return losses.cross_entropy(tanh_mlp(unravel(w), {"x": x[rows]}).logits, y[rows]).mean()
+      return losses.cross_entropy(tanh_mlp(unravel(w), {"x": jnp.asarray(x)[rows]}).logits, jnp.asarray(y)[rows]).mean()
 
     want = written_out(hessian, mean_loss, np.asarray(start), np.arange(2), np.arange(2, 40), on, decay)
     assert 5 < len(on) and np.abs(want - np.asarray(start)[on]).max() > 0.01

@@ -6,7 +6,7 @@ built once, next to the objectives: a new one would be compiled anew.
 | to have | use |
 |---|---|
 | a matrix times a vector | `hvp`, `ggn_vp`, `jacobian_vp`, `jacobian_tvp`, `ntk_vp`, `kfac_vp` |
-| an inverse times a vector | `cg`, `neumann`, `lissa` of any product; `woodfisher`, `kfac` |
+| an inverse times a vector | `cg`, `damped_cg`, `neumann`, `lissa` of any product; `woodfisher`, `kfac` |
 | a trace, a diagonal, eigenvalues | `hessian_trace`, `hessian_diag`, `top_eigs` of any product; `fisher_diag` |
 | the tangent kernel | `ntk`, `logit_jacobian`, `ntk_overlap`, `linearize`, `ridge_displacement` |
 | where something is stored | `saliency`, `weight_attribution`, `tensor_region` |
@@ -46,6 +46,7 @@ from unlearnjax.curvature.concepts import (
   peak_centre,
   window_map,
 )
+from unlearnjax.curvature.damped import DampedInfo, damped_cg
 from unlearnjax.curvature.dependence import Foci, codec, foci
 from unlearnjax.curvature.empirical import woodfisher
 from unlearnjax.curvature.fisher import fisher_diag
@@ -68,6 +69,7 @@ from unlearnjax.kernels import layer_moments
 __all__ = [
   "CGInfo",
   "Concepts",
+  "DampedInfo",
   "Eigs",
   "Foci",
   "LinearFn",
@@ -82,6 +84,7 @@ __all__ = [
   "concept_margins",
   "concept_vector",
   "crop_at",
+  "damped_cg",
   "defining_concepts",
   "draw_rows",
   "fisher_diag",

@@ -27,12 +27,14 @@ class CGInfo(NamedTuple):
     converged: bool[], the residual is within the tolerance, up to rounding of the arithmetic.
     indefinite: bool[], a direction of curvature <= 0 was met (relative to the largest one, up to rounding), or the
       preconditioner is not positive definite. x is then the last iterate before it and solves nothing.
+    curvature: f[], the smallest p^T (A + damping) p / p^T p over the directions p that were met; inf without any.
   """
 
   iterations: Array
   residual: Array
   converged: Array
   indefinite: Array
+  curvature: Array
 
 
 class SeriesInfo(NamedTuple):
@@ -101,28 +103,38 @@ def cg(
   goal = tolerance * size
 
   def more(carry):
-    k, _, r, _, _, rz, _, bad = carry
+    k, _, r, _, _, rz, _, _, bad = carry
     return (k < iterations) & (trees.norm(r) > goal) & ~bad & jnp.isfinite(rz)
 
   def body(carry):
-    k, x, r, z, p, rz, top, _ = carry
+    k, x, r, z, p, rz, top, low, _ = carry
     ap, pp = apply(p), trees.dot(p, p)
     curve = trees.dot(p, ap)
-    top = jnp.maximum(top, jnp.abs(curve) / pp)
+    top, low = jnp.maximum(top, jnp.abs(curve) / pp), jnp.minimum(low, curve / pp)
     bad = (curve <= 8 * eps * top * pp) | (rz <= 0)
     alpha = jnp.where(bad, 0, rz / jnp.where(bad, 1, curve))
     x, r = trees.add(x, alpha, p), trees.add(r, -alpha, ap)
     z = solve(r)
     new = trees.dot(r, z)
-    return k + 1, x, r, z, trees.add(z, new / jnp.where(rz == 0, 1, rz), p), new, top, bad
+    return k + 1, x, r, z, trees.add(z, new / jnp.where(rz == 0, 1, rz), p), new, top, low, bad
 
   rz = trees.dot(r, z)
-  carry = (jnp.zeros((), jnp.int32), x, r, z, z, rz, jnp.zeros_like(rz), jnp.zeros((), bool))
-  k, x, _, _, _, _, top, bad = jax.lax.while_loop(more, body, carry)
+  carry = (
+    jnp.zeros((), jnp.int32),
+    x,
+    r,
+    z,
+    z,
+    rz,
+    jnp.zeros_like(rz),
+    jnp.full_like(rz, jnp.inf),
+    jnp.zeros((), bool),
+  )
+  k, x, _, _, _, _, top, low, bad = jax.lax.while_loop(more, body, carry)
   residual = trees.norm(trees.add(b, -1.0, apply(x)))
   allowed = goal + 10 * eps * (top * trees.norm(x) + size)  # what the arithmetic can resolve
   relative = residual / jnp.where(size > 0, size, 1)
-  info = CGInfo(k, relative, (residual <= allowed) & ~bad & jnp.isfinite(size), bad)
+  info = CGInfo(k, relative, (residual <= allowed) & ~bad & jnp.isfinite(size), bad, low)
   if strict:
     _raise(info.indefinite, "cg: A + damping I is not positive definite: a direction of curvature <= 0 was met")
     _raise(~info.converged, "cg: not solved after {} iterations, the relative residual is {}", k, relative)

@@ -43,7 +43,7 @@ def l_codec(
   noise: float = 0.1,
   jitter: float = 0.01,
   limit: int | None = None,
-  hessian: str = "exact",
+  hessian: str = "gauss_newton",
   max_examples: int = 1000,
   iterations: int = 50,
   max_drop: float | None = 0.05,
@@ -68,12 +68,14 @@ def l_codec(
     noise: standard deviation of the perturbation, > 0, in units of the input.
     jitter: of the noise that keeps ranks and neighbours from ties.
     limit: at most so many slices an example; no limit by default.
-    hessian: how H' is found. "exact": by products with the Hessian over random retain examples, and conjugate
-      gradients. A network's may have directions of curvature below -weight_decay on P; then the solve stops short of
-      the first that it meets, and the step is logged as "indefinite". "differences": as the paper's networks were run,
-      H and h are outer products dg dg' / |d theta|_1 of the change of the gradients along a step of 1e-3 against them;
-      two gradients in place of `iterations`, and solved exactly. "gauss_newton": the Hessian without the network's own
-      curvature, which is never negative where the loss is convex in the outputs, so that the solve is whole.
+    hessian: how H' is found, by products over random retain examples and conjugate gradients. "gauss_newton": the
+      Hessian without the network's own curvature, which is never negative where the loss is convex in the outputs; it
+      is the Hessian of models that are linear in their weights, for which the paper proves its bounds. "exact": the
+      Hessian. A network's may have directions of curvature below -weight_decay on P, where no Newton step exists:
+      weight_decay of that step is then raised until the solve meets none, and further while the step would be skipped
+      (`curvature.damped_cg`; logged as "damping"), so that it may move little. "differences": as the paper's networks
+      were run, H and h are outer products dg dg' / |d theta|_1 of the change of the gradients along a step of 1e-3
+      against them; two gradients in place of `iterations`, and solved exactly.
     max_examples: retain examples of H', at most, drawn anew each step.
     iterations: of conjugate gradients, at most.
     max_drop: a step that lowers the accuracy on its retain examples by more is not taken, and logged as "skipped";
@@ -111,9 +113,9 @@ def l_codec(
       sizes = {"forget": group, "retain": max_examples}
       plan = zip_roles(anchor="forget", batch_size=sizes, forget=gone, retain=retain)
       slots = {**state.slots, "remaining": jnp.asarray(len(gone) + len(retain), jnp.float32)}
-      state, _ = fit(step, state.replace(slots=slots), plan, refs, run)
-      products = 2 if hessian == "differences" else iterations  # at most
-      run.cost.gradient_evaluations += products * plan.steps * min(max_examples, len(retain))
+      state, history = fit(step, state.replace(slots=slots), plan, refs, run)
+      products = 2 if hessian == "differences" else iterations  # of a solve, at most
+      run.cost.gradient_evaluations += products * int(sum(history["forget/tries"])) * min(max_examples, len(retain))
       run.cost.forward_evaluations += copies * len(gone)
       return state, refs
 
@@ -147,7 +149,8 @@ def removal(
 ) -> Transform:
   """The step of `l_codec`: removes the rows of role "forget"; the slot "remaining" counts the examples that are left.
 
-  It logs "selected", the weights that may move, "residual" and "indefinite" of the solve, and "skipped".
+  It logs "selected", the weights that may move, "damping", "tries", "residual" and "indefinite" of the solve, and
+  "skipped".
   """
   objective = objectives.supervised(fn, loss, train=False)
 
@@ -158,59 +161,68 @@ def removal(
     mask = curvature.slice_mask(params, _blankets(fn, loss, params, gone, layers, view, choose))
     on = lambda tree: jax.tree.map(lambda m, x: jnp.where(m, x, 0), mask, tree)
     m, n = jnp.sum(gone["valid"]), state.slots["remaining"]
-    slope = jax.grad(lambda p: objective(p, gone, view)[0])(params)
-    slope = on(jax.tree.map(lambda g, p: m * (g + decay * p), trees.wide(slope), trees.wide(params)))
+    pull = jax.grad(lambda p: objective(p, gone, view)[0])(params)
+    slope = on(jax.tree.map(lambda g, p: m * (g + decay * p), trees.wide(pull), trees.wide(params)))
     left = jnp.maximum(n - m, 1)
+    moved = lambda move: jax.tree.map(lambda p, v: p + (v / left).astype(p.dtype), params, move)
+    right = lambda p: objectives.bind.accuracy(
+      objectives.forward(fn, p, retain, view, train=False).logits, retain["y"], retain
+    )
+    least = -jnp.inf if max_drop is None else right(params) - max_drop
+    spares = lambda new: jnp.array(True) if max_drop is None else right(new) >= least
     if hessian == "differences":
       slopes = lambda rows: lambda p: jax.grad(lambda q: objective(q, rows, view)[0])(p)
-      move, residual, indefinite = _by_differences(slopes(gone), slopes(retain), params, on, slope, m, n, decay)
+      move, residual, indefinite = _by_differences(slopes(gone), slopes(retain), params, pull, on, slope, m, n, decay)
+      damping, tries = jnp.asarray(decay, float), jnp.ones(())
     else:
       exact = lambda v: curvature.hvp(objective, params, retain, v, view)
       product = exact if hessian == "exact" else lambda v: curvature.ggn_vp(fn, loss, params, retain, v, view)
-      move, info = curvature.cg(lambda v: on(product(on(v))), slope, damping=decay, iterations=iterations)
-      residual, indefinite = info.residual, info.indefinite
-    draw = _normal(keys["noise"], params)
-    moved = jax.tree.map(lambda v, z: v / left + sigma * m**2 / jnp.maximum(n, 1) ** 2 * z, move, on(draw))
-    new = jax.tree.map(lambda p, v: p + v.astype(p.dtype), params, moved)
-    skip = jnp.array(False)
-    if max_drop is not None:
-      right = lambda p: objectives.bind.accuracy(
-        objectives.forward(fn, p, retain, view, train=False).logits, retain["y"], retain
+      again = {"accept": lambda v: spares(moved(v))} if hessian == "exact" else {"tries": 1}
+      move, (damping, tries, _, info) = curvature.damped_cg(
+        lambda v: on(product(on(v))), slope, damping=decay, iterations=iterations, **again
       )
-      skip = right(new) < right(params) - max_drop
+      residual, indefinite = info.residual, info.indefinite
+    if sigma:
+      draw, size = on(_normal(keys["noise"], params)), left * sigma * m**2 / jnp.maximum(n, 1) ** 2
+      move = jax.tree.map(lambda v, z: v + size * z, move, draw)
+    new = moved(move)
+    sound, skip = all_finite(new), ~spares(new)
     new = jax.tree.map(lambda a, b: jnp.where(skip, a, b), params, new)
     logs = {
       "forget/loss": objective(params, gone, view)[0],
       "forget/selected": sum(jnp.sum(x) for x in jax.tree.leaves(mask)).astype(jnp.float32),
       "forget/residual": residual,
+      "forget/damping": damping.astype(jnp.float32),
+      "forget/tries": tries.astype(jnp.float32),
       "forget/indefinite": indefinite.astype(jnp.float32),
       "forget/skipped": skip.astype(jnp.float32),
     }
     state = state.replace(step=state.step + 1, params=new, slots={**state.slots, "remaining": n - m})
     concave = indefinite & (hessian == "gauss_newton")
-    return state, {**logs, "ok": all_finite(moved) & ~concave}
+    return state, {**logs, "ok": sound & ~concave}
 
   init = lambda state: state.replace(slots={**state.slots, "remaining": jnp.zeros((), jnp.float32)})
   return Transform(init, update)
 
 
-def _by_differences(of_gone, of_retain, params, on, vector, m, n, decay) -> tuple[Any, Array, Array]:
+def _by_differences(of_gone, of_retain, params, pull, on, vector, m, n, decay) -> tuple[Any, Array, Array]:
   """(H' + decay I)^-1 vector, H' = (n H - m h) / (n - m) on the block, where H and h are of rank one.
 
-  H is that of the mean loss over all n, of which `of_retain` is the gradient over n - m and `of_gone` that over m.
+  H is that of the mean loss over all n, of which `of_retain` is the gradient over n - m and `of_gone` that over m;
+  `pull` is the latter at `params`.
   """
   share = m / jnp.maximum(n, 1)
-  of_all = lambda p: jax.tree.map(lambda a, b: share * a + (1 - share) * b, of_gone(p), of_retain(p))
+  mixed = lambda a, b: jax.tree.map(lambda x, y: share * x + (1 - share) * y, a, b)
+  of_all = lambda p: mixed(of_gone(p), of_retain(p))
 
-  def outer(slope):
-    """(dg, 1 / |d theta|_1) on the block."""
-    g = slope(params)
+  def outer(slope, g):
+    """(dg, 1 / |d theta|_1) on the block, g the gradient at `params`."""
     ahead = slope(jax.tree.map(lambda p, x: p - RATE * x.astype(p.dtype), params, g))
     moved = sum(jnp.sum(jnp.abs(x)) for x in jax.tree.leaves(trees.wide(on(g)))) * RATE
     change = on(jax.tree.map(jnp.subtract, trees.wide(ahead), trees.wide(g)))
     return change, jnp.where(moved > 0, 1 / jnp.where(moved > 0, moved, 1), 0)
 
-  (a, of_a), (b, of_b) = outer(of_all), outer(of_gone)
+  (a, of_a), (b, of_b) = outer(of_all, mixed(pull, of_retain(params))), outer(of_gone, pull)
   left = jnp.maximum(n - m, 1)
   core = jnp.diag(jnp.stack([of_a * n, -of_b * m]) / left)
   gram = jnp.stack([jnp.stack([trees.dot(u, v) for v in (a, b)]) for u in (a, b)])
