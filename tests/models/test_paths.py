@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -23,6 +25,18 @@ KEY = jax.random.key(0)
 X = jnp.zeros((2, 5))
 
 
+@functools.cache
+def shapes(fn):
+  """A model without numbers: names and orders ask for none."""
+  return jax.eval_shape(fn.init, KEY)
+
+
+@functools.cache
+def registered(name, **options):
+  channels = 3 if name == "resnet8" else 1
+  return shapes(make(name, input_shape=(8, 8, channels), num_outputs=4, **options))
+
+
 def free(mask):
   return {name for name, hit in zip(leaf_paths(mask), jax.tree.leaves(mask)) if hit}
 
@@ -32,7 +46,7 @@ def owners(mask):
 
 
 def test_select_matches_whole_names_and_must_match_something():
-  params = from_nnx(Small).init(KEY).params
+  params = shapes(from_nnx(Small)).params
   assert free(select(params, ".*/kernel")) == {"blocks/0/fc/kernel", "head/kernel"}
   with pytest.raises(
     ValueError, match=r"regex 'head' matches no whole leaf name; there are: blocks/0/fc/bias, .*head/"
@@ -52,21 +66,21 @@ def test_replace_where_takes_leaves_or_parts_of_leaves():
 
 def test_order_is_that_of_the_calls_not_of_the_names():
   expected = (*(f"blocks/{i}" for i in range(12)), "bn", "head")
-  assert module_order(from_nnx(Busy).init(KEY), X) == expected
-  assert module_order(from_linen(LinenSmall(), X).init(KEY)) == ("fc", "head")
+  assert module_order(shapes(from_nnx(Busy)), X) == expected
+  assert module_order(shapes(from_linen(LinenSmall(), X))) == ("fc", "head")
 
 
 def test_order_of_the_registered_models():
-  order = module_order(make("resnet8", input_shape=(8, 8, 3), num_outputs=4, width=4).init(KEY))
+  order = module_order(registered("resnet8", width=4))
   assert (
     order[:3] == ("stem", "stem_norm", "blocks/0/conv1") and order[-1] == "head" and len(order) == 2 + 4 + 6 + 6 + 1
   )
-  order = module_order(make("vit", input_shape=(8, 8, 1), num_outputs=4, depth=1).init(KEY))
+  order = module_order(registered("vit", depth=1))
   assert order[0] == "embed" and order[-2:] == ("norm", "head") and "" not in order
 
 
 def test_last_k_counts_layers_with_weights_and_frees_the_norms_between_them():
-  model = make("resnet8", input_shape=(8, 8, 3), num_outputs=4, width=4).init(KEY)
+  model = registered("resnet8", width=4)
   order = module_order(model)
   last = lambda k: owners(last_k_modules(model.params, k, order))
   assert last(1) == {"head"}
@@ -79,7 +93,7 @@ def test_last_k_counts_layers_with_weights_and_frees_the_norms_between_them():
 
 
 def test_parameters_outside_layers_are_free_only_with_everything():
-  model = make("vit", input_shape=(8, 8, 1), num_outputs=4, depth=1, pool="cls").init(KEY)
+  model = registered("vit", depth=1, pool="cls")
   order = module_order(model)
   layers = 1 + 6 + 1
   assert {"position", "cls"}.isdisjoint(free(last_k_modules(model.params, layers - 1, order)))
@@ -87,7 +101,7 @@ def test_parameters_outside_layers_are_free_only_with_everything():
 
 
 def test_errors_say_what_is_missing():
-  model = from_nnx(Small).init(KEY)
+  model = shapes(from_nnx(Small))
   with pytest.raises(ValueError, match="module_order needs inputs"):
     module_order(model)
   with pytest.raises(ValueError, match="the order of the layers of a PlainFn cannot be observed"):

@@ -61,7 +61,7 @@ def module_order(model: Model, inputs: ArrayTree | None = None) -> tuple[str, ..
   notes its turn. Parameters of the outermost module (position embeddings, a class token) belong to no submodule.
 
   Args:
-    model: of an adapter that knows its sites (`from_nnx`, `from_linen`).
+    model: of an adapter that knows its sites (`from_nnx`, `from_linen`); only shapes count.
     inputs: an input, or a mapping of inputs, of which only shapes count; by default those that the adapter was given.
 
   Raises:
@@ -92,8 +92,8 @@ def module_order(model: Model, inputs: ArrayTree | None = None) -> tuple[str, ..
     return unchanged
 
   inject = {owner + sites.INPUT: note(owner) for owner in owners if owner in known}
-  forward = lambda params, x: model.fn(params, x, state=model.state, inject=inject).logits
-  jax.eval_shape(forward, model.params, calling.abstract(example))
+  forward = lambda params, state, x: model.fn(params, x, state=state, inject=inject).logits
+  jax.eval_shape(forward, model.params, model.state, calling.abstract(example))
   return tuple(order)
 
 

@@ -68,7 +68,7 @@ class RegressionMLP(MLP):
     activation, dropout: as for `MLP`.
 
   Example:
-    >>> RegressionMLP((8,), 1, rngs=nnx.Rngs(0))(jax.numpy.zeros((2, 8))).shape
+    >>> nnx.eval_shape(lambda x: RegressionMLP((8,), 1, rngs=nnx.Rngs(0))(x), jax.numpy.zeros((2, 8))).shape
     (2, 1)
   """
 
@@ -100,7 +100,8 @@ class ConvNet(nnx.Module):
     ValueError: images of another rank, or too small for that many halvings.
 
   Example:
-    >>> ConvNet((28, 28, 1), 10, rngs=nnx.Rngs(0))(jax.numpy.zeros((2, 28, 28, 1))).shape
+    >>> logits = lambda x: ConvNet((28, 28, 1), 10, rngs=nnx.Rngs(0))(x)
+    >>> nnx.eval_shape(logits, jax.numpy.zeros((2, 28, 28, 1))).shape  # without computing them
     (2, 10)
   """
 
@@ -168,9 +169,12 @@ class ResNet(nnx.Module):
     norm: "batch" or "group".
 
   Example:
-    >>> net = ResNet((32, 32, 3), 10, width=8, rngs=nnx.Rngs(0))
-    >>> net(jax.numpy.zeros((2, 32, 32, 3))).shape, len(net.blocks), net.head.kernel.shape
-    ((2, 10), 3, (32, 10))
+    >>> net = nnx.eval_shape(lambda: ResNet((32, 32, 3), 10, width=8, rngs=nnx.Rngs(0)))  # shapes alone
+    >>> len(net.blocks), net.head.kernel.shape
+    (3, (32, 10))
+    >>> logits = lambda x: ResNet((32, 32, 3), 10, width=8, rngs=nnx.Rngs(0))(x)
+    >>> nnx.eval_shape(logits, jax.numpy.zeros((2, 32, 32, 3))).shape
+    (2, 10)
   """
 
   def __init__(
