@@ -99,7 +99,7 @@ def instances(
 
   Example:
     >>> [len(task.train) for task in instances("digits", tasks=4, growth=3.0)]
-    [36, 108, 324, 970]
+    [39, 104, 322, 973]
   """
   dataset = classification(as_dataset(dataset))
   check.positive("tasks", tasks)
