@@ -34,6 +34,7 @@ STATE = uj.UnlearnState.create(MODEL.params, rng=KEY)
     (lambda: uj.zip_roles(forget={"x": np.ones((3, 2))}, batch_size=2), r"wrap the columns, Examples\(columns\)"),
     (lambda: uj.Examples(np.ones((3, 2))), "columns must be a mapping"),
     (lambda: uj.forget(uj.methods.salun, MODEL, REQUEST, key=KEY), "method must be a Method .* got the function salun"),
+    (lambda: uj.methods.salun(tx=0.1), "tx must be an optax transformation"),
     (lambda: uj.forget(FORGET, MODEL.params, REQUEST, key=KEY), "model must be a Model"),
     (lambda: uj.forget(FORGET, MODEL, [1, 2], key=KEY), "request must be a ForgetRequest"),
     (lambda: uj.forget(FORGET, MODEL, REQUEST, key=0), "key must be a typed key .* got int"),

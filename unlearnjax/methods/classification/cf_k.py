@@ -57,6 +57,7 @@ def cf_k(
   """
   check.positive("k", k)
   tx = sgd(0.01) if tx is None else tx
+  check.optimizer("tx", tx)
 
   def bind(fn: ModelFn) -> Verbs:
     xent = hold_state(objectives.cross_entropy(fn))

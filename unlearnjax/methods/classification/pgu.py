@@ -64,6 +64,7 @@ def pgu(
   check.positive("offset", offset)
   check.positive("entropy_weight", entropy_weight, zero=True)
   tx = optax.chain(optax.sgd(0.1), updates.by_progress(updates.cosine())) if tx is None else tx
+  check.optimizer("tx", tx)
 
   def bind(fn: ModelFn) -> Verbs:
     covariance = curvature.input_covariance(fn, layer_inputs(fn) if sites is None else sites)

@@ -55,6 +55,7 @@ def salun(
   """
   check.fraction("density", density)
   tx = optax.sgd(0.013, momentum=0.9) if tx is None else tx
+  check.optimizer("tx", tx)
   if density < 1:  # a mask that is true everywhere would still round differently
     tx = optax.chain(tx, updates.mask_by("saliency"))
 
