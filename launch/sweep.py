@@ -75,9 +75,9 @@ def execute(place: str, command: Sequence[str], out: pathlib.Path) -> int:
 
 
 def failure(directory: pathlib.Path, code: int) -> str:
-  """What a run that failed said last."""
-  lines = (directory / "log.txt").read_text(errors="replace").split("\n")
-  last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+  """What a run that failed said last, the pointer to its help apart."""
+  lines = [line.strip() for line in (directory / "log.txt").read_text(errors="replace").splitlines()]
+  last = next((line for line in reversed(lines) if line and not line.startswith("Pass --help")), "nothing")
   return f"failed with code {code}; the end of {directory / 'log.txt'}: {last}"
 
 
