@@ -8,8 +8,10 @@ import random
 import signal
 import time
 
+import jax
 import jobs
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from experiments.classify import run
 
@@ -54,7 +56,22 @@ def half_written(out: pathlib.Path) -> list[str]:
   return bad
 
 
-def test_killed_inside_a_fit(tmp_path):
+@pytest.fixture
+def compiled_once(tmp_path, monkeypatch):
+  """The process that is killed and the runs of this one find each other's programs on disk."""
+  options = {"jax_compilation_cache_dir": str(tmp_path / "programs"), "jax_persistent_cache_min_compile_time_secs": 0.0}
+  before = {name: getattr(jax.config, name) for name in options}
+  for name, value in options.items():
+    monkeypatch.setenv(name.upper(), str(value))
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
+def test_killed_inside_a_fit(tmp_path, compiled_once):
   arguments = ("--methods=fine_tune", *TINY)
   kill_inside(tmp_path / "killed", "seed0/*/fine_tune/fit/*", *arguments, patience=0.02)
   assert not (tmp_path / "killed" / "rows" / "fine_tune-0.json").exists()
