@@ -79,7 +79,14 @@ def test_the_newton_step_of_a_network_written_out(hessian):
     params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float64), mlp_params(sizes=(6, 5, 4)))
     table = Examples({"x": x, "y": y})
     method = l_codec(
-      weight_decay=decay, epsilon=None, group=2, hessian=hessian, layers=("fc", "head"), max_drop=None, **SMALL
+      weight_decay=decay,
+      epsilon=None,
+      group=2,
+      jitter=0.0,
+      hessian=hessian,
+      layers=("fc", "head"),
+      max_drop=None,
+      **SMALL,
     )
     request = ForgetRequest(table[:2], table[2:])
     result = forget(method, Model(params, fn=tanh_mlp), request, key=KEY)
