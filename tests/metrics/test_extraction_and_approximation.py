@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def test_the_settings_nearest_to_unseen_text_win_if_they_keep_the_rest():
   request = ForgetRequest(table[:10], table[10:20], extra={"unseen": table[20:]})
   fit = lambda m, source: metrics.text_fit(metrics.answer_scores(m, source)).perplexity
   candidates = {"same": settings(1.0), "flat": settings(0.0), "wild": settings(-30.0)}
-  best, found = metrics.approximate_retraining(candidates, model, request, key=None, tolerance=0.5)
+  best, found = metrics.approximate_retraining(candidates, model, request, key=jax.random.key(0), tolerance=0.5)
   np.testing.assert_allclose(
     found["same"].gap.perplexity, np.log(fit(model, table[:10]) / fit(model, table[20:])), rtol=1e-4
   )
@@ -93,10 +94,10 @@ def test_the_settings_nearest_to_unseen_text_win_if_they_keep_the_rest():
   assert not found["wild"].kept and best in ("same", "flat")
   kept = {name: abs(each.gap.perplexity) for name, each in found.items() if each.kept}
   assert best == min(kept, key=kept.get)
-  worst, _ = metrics.approximate_retraining({"wild": settings(-30.0)}, model, request, key=None)
+  worst, _ = metrics.approximate_retraining({"wild": settings(-30.0)}, model, request, key=jax.random.key(0))
   assert worst == "wild"
   with pytest.raises(ValueError, match="candidates must hold"):
-    metrics.approximate_retraining({}, model, request, key=None)
+    metrics.approximate_retraining({}, model, request, key=jax.random.key(0))
 
 
 def test_greedy_ranks_are_those_of_steps_that_follow_the_models_own_words():
