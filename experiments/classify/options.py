@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from absl import flags, logging
 
+from experiments import claims
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("out", None, "Output directory; the same command in it resumes. runs/<job> by default.")
 flags.DEFINE_string("config", None, "A configuration of configs.py; by default that of --dataset.")
@@ -56,8 +58,7 @@ def guarded(job: Callable[[], None]) -> Callable[[list[str]], None]:
       print("interrupted; the same command goes on from here", file=sys.stderr)
       sys.exit(130)
     finally:
-      if "experiments.classify.setting" in sys.modules:
-        sys.modules["experiments.classify.setting"].release()
+      claims.release()
 
   return main
 

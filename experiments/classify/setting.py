@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 import unlearnjax as uj
+from experiments import claims
 from experiments.classify import hyper
 from experiments.classify.configs import Config
-from unlearnjax import lock
 from unlearnjax.auditing import Predictions, predict
 from unlearnjax.core.tree import fold_name
 from unlearnjax.report import write_text
@@ -144,20 +144,10 @@ class Setting:
     return predict(model, self.request(seed))
 
 
-_HELD: dict[pathlib.Path, lock.Lock | None] = {}
-
-
-def release() -> None:
-  """Lets other processes write in the directories that this one claimed."""
-  while _HELD:
-    if (held := _HELD.popitem()[1]) is not None:
-      held.close()
-
-
 def claim(out: pathlib.Path, described: dict[str, Any]) -> None:
   """Marks a directory as holding one configuration; refuses one that holds another, or that a job is writing in.
 
-  The directory is this process's until `release`, or its end. Of several processes of one job the first one holds it.
+  The directory is this process's until `claims.release`, or its end.
 
   Args:
     out: output directory; it is made where it does not exist.
@@ -179,17 +169,12 @@ def claim(out: pathlib.Path, described: dict[str, Any]) -> None:
     if differ:
       lines = ", ".join(f"{k}: {found.get(k)} there, {described.get(k)} now" for k in differ)
       raise ValueError(f"{out} holds results of another configuration ({lines}): choose another --out")
-    _hold(out)
+    claims.hold(out)
     return
   if (out / "rows").exists():
     raise ValueError(f"{out} holds results, but no config.json that says of what: choose another --out")
-  _hold(out)
+  claims.hold(out)
   write_json(path, described)
-
-
-def _hold(out: pathlib.Path) -> None:
-  if not jax.process_index() and out.absolute() not in _HELD:
-    _HELD[out.absolute()] = lock.lock(out, "job.lock")
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

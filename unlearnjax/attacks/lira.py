@@ -33,8 +33,7 @@ def logit_scaled_confidence(logits: Array, labels: Array) -> Array:
     99.3069
   """
   inputs.class_labels("labels", labels, "logits", logits)
-  if np.shape(logits)[1] < 2:
-    raise ValueError(f"logits must have at least two classes, got shape {np.shape(logits)}")
+  shapes.two_classes("logits", logits)
   logits = shapes.at_least_f32(logits)
   own = jnp.asarray(labels)[:, None] == jnp.arange(logits.shape[1])
   others = jax.nn.logsumexp(jnp.where(own, -jnp.inf, logits), axis=-1)

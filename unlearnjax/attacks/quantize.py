@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,12 +108,8 @@ def _mapped(f, params: ArrayTree, bits: int, where: str, fmt: str, keep: bool = 
   if not 2 <= bits <= 16 or (fmt == "nf4" and bits != 4):
     raise ValueError(f"bits must be in [2, 16], and 4 for nf4; got {bits}")
   names, (leaves, structure) = paths(params), jax.tree.flatten(params)
-  try:
-    pattern = re.compile(where)
-  except re.error as error:
-    raise ValueError(f"where must be a regular expression, got {where!r}: {error}") from error
-  hits = [pattern.fullmatch(name) is not None for name in names]
-  chosen = [hit and np.ndim(w) >= 2 for hit, w in zip(hits, leaves, strict=True)]
+  pattern = check.regex("where", where)
+  chosen = [pattern.fullmatch(name) is not None and np.ndim(w) >= 2 for name, w in zip(names, leaves, strict=True)]
   if not any(chosen):
     raise ValueError(f"where={where!r} matches no leaf of two axes or more; the leaves are {', '.join(names)}")
   return structure.unflatten([f(w) if c else (w if keep else None) for w, c in zip(leaves, chosen, strict=True)])

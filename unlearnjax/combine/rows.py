@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from unlearnjax.core.precise import full_precision
 from unlearnjax.core.types import Array, ArrayTree
 
 
@@ -75,6 +76,7 @@ def all_rows(grads: Mapping[str, Any], params: ArrayTree, valid: Mapping[str, Ar
   return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *stacks), jnp.concatenate(keep)
 
 
+@full_precision
 def weigh(rows: ArrayTree, coefficients: Array, current: ArrayTree | None = None) -> ArrayTree:
   """`current + sum_k coefficients[k] * rows[k]` in one product a leaf, for many rows; current is 0 by default.
 
@@ -85,9 +87,7 @@ def weigh(rows: ArrayTree, coefficients: Array, current: ArrayTree | None = None
 
   def leaf(m, c):
     wide = jnp.promote_types(c.dtype, jnp.float32)
-    return (c.astype(wide) + jnp.tensordot(coefficients.astype(wide), m.astype(wide), 1, precision="highest")).astype(
-      c.dtype
-    )
+    return (c.astype(wide) + jnp.tensordot(coefficients.astype(wide), m.astype(wide), 1)).astype(c.dtype)
 
   zeros = lambda: jax.tree.map(lambda m: jnp.zeros(m.shape[1:], m.dtype), rows)
   return jax.tree.map(leaf, rows, zeros() if current is None else current)

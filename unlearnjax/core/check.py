@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 
 import jax
@@ -48,6 +49,14 @@ def same_structure(name: str, tree, expected, other: str) -> None:
     if np.shape(a) != np.shape(b):
       where = jax.tree_util.keystr(path, simple=True, separator="/")
       raise ValueError(f"{name} at {where!r} has shape {np.shape(a)}, {other} has {np.shape(b)}")
+
+
+def regex(name: str, value: str) -> re.Pattern:
+  """The regular expression, compiled. Raises ValueError: it is none."""
+  try:
+    return re.compile(value)
+  except re.error as error:
+    raise ValueError(f"{name} must be a regular expression, got {value!r}: {error}") from error
 
 
 def objective(name: str, f) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 
 import jax
 import jax.numpy as jnp
 
+from unlearnjax.core import check
 from unlearnjax.core.types import Array, ArrayTree
 
 
@@ -88,11 +88,7 @@ def matching(tree: ArrayTree, regex: str, argument: str = "regex") -> ArrayTree:
   Raises:
     ValueError: the expression is not valid, or matches no leaf; the message names `argument`.
   """
-  try:
-    pattern = re.compile(regex)
-  except re.error as e:
-    raise ValueError(f"{argument} must be a regular expression, got {regex!r}: {e}") from e
-  names = paths(tree)
+  names, pattern = paths(tree), check.regex(argument, regex)
   hits = [pattern.fullmatch(name) is not None for name in names]
   if not any(hits):
     raise ValueError(f"{argument} {regex!r} matches no whole leaf name; there are: {', '.join(names)}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import jax
 import jax.numpy as jnp
 
@@ -78,11 +76,8 @@ def path_mask(params: Params, pattern: str) -> ArrayTree:
     >>> mask["body"].tolist(), mask["head"].tolist()
     ([False, False], [True])
   """
-  names = paths(params)
-  try:
-    hits = [re.search(pattern, name) is not None for name in names]
-  except re.error as error:
-    raise ValueError(f"pattern must be a regular expression, got {pattern!r}: {error}") from error
+  names, searched = paths(params), check.regex("pattern", pattern)
+  hits = [searched.search(name) is not None for name in names]
   if not any(hits):
     raise ValueError(f"pattern {pattern!r} matches no parameter; found {names}")
   leaves, structure = jax.tree.flatten(params)
