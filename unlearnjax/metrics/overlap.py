@@ -12,6 +12,8 @@ import numpy as np
 
 from unlearnjax.core import check
 
+__doctest_requires__ = ("rouge_score",)
+
 
 def rouge(
   predictions: Sequence[str],
